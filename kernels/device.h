@@ -1,0 +1,88 @@
+// What a backend is: memory, streams and events. The operations it offers are in ops.h.
+//
+// The rules every caller keeps, so that the same trainer runs on a CPU and on a GPU:
+//   - Device memory is only touched by operations and by copy_*; host code never dereferences Tensor::data of
+//     device memory.
+//   - Work on a stream runs in order and possibly later; the host learns that it is done from an event.
+//   - Nothing is allocated inside a training step.
+// On the CPU, operations run at once on the calling thread, so a stream is always idle when a call returns; only
+// a communicator's thread completes events later.
+#pragma once
+
+#include <cstddef>
+#include <cstdint>
+#include <functional>
+#include <memory>
+#include <string>
+
+#include "kernels/tensor.h"
+
+namespace heddle {
+
+class Ops;
+
+// A point in a stream's work. Created once and recorded again each step.
+class Event {
+ public:
+  virtual ~Event() = default;
+  virtual bool ready() const = 0;     // everything before the last record() is done
+  virtual void synchronize() = 0;     // the host waits until ready()
+};
+
+class Stream {
+ public:
+  virtual ~Stream() = default;
+  virtual void record(Event& event) = 0;  // the event becomes ready when the work queued so far is done
+  virtual void wait(Event& event) = 0;    // later work on this stream starts after the event is ready
+  virtual void synchronize() = 0;         // the host waits for all queued work
+};
+
+// Owned device (or pinned host) memory, released when the object dies. 64-byte aligned at least.
+class Memory {
+ public:
+  Memory() = default;
+  Memory(void* data, std::size_t bytes, std::function<void(void*)> release)
+      : data_(data, std::move(release)), bytes_(bytes) {}
+  void* data() const { return data_.get(); }
+  std::size_t bytes() const { return bytes_; }
+
+ private:
+  std::unique_ptr<void, std::function<void(void*)>> data_{nullptr, [](void*) {}};
+  std::size_t bytes_ = 0;
+};
+
+enum class DeviceKind {
+  cpu,   // oneDNN and heddle's own kernels on the host
+  cuda,  // one NVIDIA GPU
+  plan,  // computes nothing: counts memory, FLOPs and traffic of what would have run
+};
+
+const char* name_of(DeviceKind kind);
+
+class Device {
+ public:
+  virtual ~Device() = default;
+  virtual DeviceKind kind() const = 0;
+  virtual std::string description() const = 0;  // "AMD EPYC, 2 threads" or "NVIDIA H200 139 GiB"
+
+  // Zero-filled memory. Throws Error with the size asked for and what is free when there is not enough.
+  virtual Memory allocate(std::size_t bytes) = 0;
+  // Host memory the device can copy from and to asynchronously.
+  virtual Memory allocate_host(std::size_t bytes) = 0;
+
+  virtual Stream& compute_stream() = 0;
+  virtual std::unique_ptr<Stream> make_stream() = 0;
+  virtual std::unique_ptr<Event> make_event() = 0;  // starts ready
+
+  // Asynchronous on `stream`; host memory must stay valid until the stream has passed. Contiguous tensors.
+  virtual void copy_to_device(Stream& stream, const Tensor& device, const void* host) = 0;
+  virtual void copy_to_host(Stream& stream, void* host, const Tensor& device) = 0;
+
+  // The operations, queued on compute_stream().
+  virtual Ops& ops() = 0;
+};
+
+// The CPU backend with `threads` OpenMP threads (0: as many as this process may run on).
+std::unique_ptr<Device> make_cpu_device(int threads);
+
+}  // namespace heddle
