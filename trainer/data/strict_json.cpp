@@ -1,0 +1,79 @@
+#include "trainer/data/strict_json.h"
+
+#include <set>
+#include <utility>
+#include <vector>
+
+#include "kernels/error.h"
+#include "trainer/data/file_io.h"
+
+namespace heddle {
+namespace {
+
+constexpr int kMaxDepth = 64;
+
+}  // namespace
+
+std::string json_reason(const nlohmann::json::exception& exception) {
+  const std::string text = exception.what();
+  const std::size_t tag_end = text.find("] ");
+  return tag_end == std::string::npos ? text : text.substr(tag_end + 2);
+}
+
+nlohmann::json parse_strict_json(std::string_view text, const std::string& name) {
+  std::vector<std::set<std::string>> open_objects;
+  const auto check = [&](int depth, nlohmann::json::parse_event_t event, nlohmann::json& parsed) {
+    using Event = nlohmann::json::parse_event_t;
+    if (depth > kMaxDepth) throw error("{}: nested deeper than {} levels", name, kMaxDepth);
+    if (event == Event::object_start) open_objects.emplace_back();
+    if (event == Event::object_end) open_objects.pop_back();
+    if (event == Event::key && !open_objects.back().insert(parsed.get<std::string>()).second) {
+      throw error("{}: the key {} occurs twice in one object", name, parsed.dump());
+    }
+    return true;
+  };
+  try {
+    return nlohmann::json::parse(text.begin(), text.end(), check);
+  } catch (const nlohmann::json::exception& exception) {
+    throw error("{} is not valid JSON: {}", name, json_reason(exception));
+  }
+}
+
+nlohmann::json read_strict_json(const std::string& path, std::uint64_t max_bytes) {
+  return parse_strict_json(read_small_file(path, max_bytes), path);
+}
+
+const nlohmann::json& json_member(const nlohmann::json& object, const char* key, const std::string& name) {
+  if (!object.is_object()) throw error("{}: an object with the key \"{}\" is missing", name, key);
+  const auto found = object.find(key);
+  if (found == object.end()) throw error("{}: the key \"{}\" is missing", name, key);
+  return *found;
+}
+
+std::string json_string(const nlohmann::json& object, const char* key, const std::string& name) {
+  const nlohmann::json& value = json_member(object, key, name);
+  if (!value.is_string()) throw error("{}: \"{}\" is not a string", name, key);
+  return value.get<std::string>();
+}
+
+bool json_bool(const nlohmann::json& object, const char* key, const std::string& name) {
+  const nlohmann::json& value = json_member(object, key, name);
+  if (!value.is_boolean()) throw error("{}: \"{}\" is neither true nor false", name, key);
+  return value.get<bool>();
+}
+
+std::int64_t json_integer(const nlohmann::json& object, const char* key, const std::string& name,
+                          std::int64_t minimum, std::int64_t maximum) {
+  const nlohmann::json& value = json_member(object, key, name);
+  // A number beyond 64 bits becomes a double in nlohmann::json, so is_number_integer() refuses it too.
+  if (!value.is_number_integer() || (value.is_number_unsigned() && value.get<std::uint64_t>() > INT64_MAX)) {
+    throw error("{}: \"{}\" is not an integer", name, key);
+  }
+  const std::int64_t number = value.get<std::int64_t>();
+  if (number < minimum || number > maximum) {
+    throw error("{}: \"{}\" is {}, not in [{}, {}]", name, key, number, minimum, maximum);
+  }
+  return number;
+}
+
+}  // namespace heddle
