@@ -111,7 +111,8 @@ struct Tensor {
   std::int64_t count() const { return shape.count(); }
   std::size_t bytes() const { return static_cast<std::size_t>(count()) * size_of(dtype); }
   bool contiguous() const;
-  explicit operator bool() const { return data != nullptr; }
+  // False for a default-constructed (absent) tensor. A planned tensor has a shape but no data.
+  explicit operator bool() const { return rank() > 0; }
 
   // The same elements under another shape of equal count; only for contiguous tensors.
   Tensor view(Shape new_shape) const;
