@@ -18,6 +18,7 @@ struct Context {
   DType act = DType::f32;
   GradientReducer* reducer = nullptr;  // null where there is no backward
   bool training = false;               // dropout is on, and layers push what their backward needs
+  bool recompute_blocks = false;       // keep only each block's input and run its forward again in the backward
   bool row_invariant = false;          // a row's bits do not depend on the other rows (generation with a cache)
   const std::uint32_t* step = nullptr;  // device: the training step, for dropout
   std::uint32_t first_sample = 0;      // number within the global batch of this micro-batch's first sample

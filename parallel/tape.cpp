@@ -34,6 +34,11 @@ Tensor Tape::push(DType dtype, Shape shape) {
   return tensor;
 }
 
+void Tape::keep(const Tensor& tensor) {
+  pushed_.push_back(tensor);
+  ends_.push_back(bottom_);
+}
+
 Tensor Tape::pop() {
   assert(!pushed_.empty());
   const Tensor tensor = pushed_.back();

@@ -23,7 +23,9 @@ class Tape {
 
   // Kept until popped. Contents are undefined.
   Tensor push(DType dtype, Shape shape);
-  // The last tensor that was pushed and not yet popped. Its memory stays valid until the outermost Scope ends.
+  // Pushes a tensor that lives elsewhere (a layer's input, which its producer pushed): the layer pops it again.
+  void keep(const Tensor& tensor);
+  // The last tensor that was pushed or kept and not yet popped. Its memory stays valid until the outermost Scope ends.
   Tensor pop();
 
   // Valid until the innermost Scope ends. Contents are undefined.
