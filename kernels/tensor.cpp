@@ -10,6 +10,7 @@ const char* name_of(DType dtype) {
     case DType::bf16: return "bf16";
     case DType::i32: return "i32";
     case DType::u8: return "u8";
+    case DType::f64: return "f64";
   }
   return "?";
 }

@@ -177,6 +177,7 @@ class Gpt final : public Model {
       output_table_.emplace(table, "lm_head", m.vocabulary_size, m.hidden_size,
                             Initializer::normal(kInitialDeviation));
     head_.emplace(output_table_ ? *output_table_ : tokens_);
+    stream_.resize(blocks_.size() + 1);
   }
 
   void train(Context& context, const Batch& batch, const float* scale, const Tensor& loss) override {
@@ -184,18 +185,16 @@ class Gpt final : public Model {
     const Shape shape{batch.samples * batch.length, sizes_.hidden};
     const Tensor gradient = tape.push(context.act, shape);
 
-    Tensor x = tape.push(context.act, shape);
-    embed(context, batch, x);
-    for (const GptBlock& block : blocks_) {
-      tape.keep(x);
-      const Tensor out = tape.push(context.act, shape);
+    stream_[0] = tape.push(context.act, shape);
+    embed(context, batch, stream_[0]);
+    for (std::size_t i = 0; i < blocks_.size(); ++i) {
+      stream_[i + 1] = tape.push(context.act, shape);
       const std::size_t mark = tape.mark();
-      block.forward(context, x, batch.samples, out);
+      blocks_[i].forward(context, stream_[i], batch.samples, stream_[i + 1]);
       if (context.recompute_blocks) tape.rewind(mark);
-      x = out;
     }
     const Tensor normed = tape.push(context.act, shape);
-    final_norm_->forward(context, x, normed);
+    final_norm_->forward(context, stream_.back(), normed);
     {
       Tape::Scope scope(tape);
       const Tensor d_normed = tape.scratch(context.act, shape);
@@ -205,18 +204,12 @@ class Gpt final : public Model {
       tape.pop();  // normed
     }
     for (std::size_t i = blocks_.size(); i-- > 0;) {
-      if (context.recompute_blocks) {
-        const Tensor out = tape.pop(), in = tape.pop();
-        tape.keep(in);
-        tape.keep(out);
-        blocks_[i].forward(context, in, batch.samples, out);
-      }
+      if (context.recompute_blocks) blocks_[i].forward(context, stream_[i], batch.samples, stream_[i + 1]);
       blocks_[i].backward(context, batch.samples, gradient);
-      tape.pop();  // the block's output
-      tape.pop();  // its input
+      tape.pop();  // stream_[i + 1]
     }
     embed_backward(context, batch, gradient);
-    tape.pop();  // x
+    tape.pop();  // stream_[0]
     tape.pop();  // gradient
   }
 
@@ -309,6 +302,7 @@ class Gpt final : public Model {
   Parameter& positions_;
   std::uint64_t embedding_dropout_key_;
   std::deque<GptBlock> blocks_;
+  std::vector<Tensor> stream_;  // the residual stream before block 0, 1, ... and after the last
   std::optional<Norm> final_norm_;
   std::optional<VocabularyParallelEmbedding> output_table_;
   std::optional<VocabularyParallelHead> head_;
