@@ -33,6 +33,11 @@ Shape contiguous_strides(const Shape& shape) {
   return stride;
 }
 
+// Planned tensors have no data, and neither have their parts.
+void* advance(void* data, std::int64_t elements, DType dtype) {
+  return data ? static_cast<char*>(data) + elements * static_cast<std::int64_t>(size_of(dtype)) : nullptr;
+}
+
 }  // namespace
 
 Tensor::Tensor(void* data, DType dtype, Shape shape)
@@ -55,7 +60,7 @@ Tensor Tensor::view(Shape new_shape) const {
 Tensor Tensor::slice(int dim, std::int64_t begin, std::int64_t end) const {
   assert(dim >= 0 && dim < rank() && begin >= 0 && begin <= end && end <= shape[dim]);
   Tensor part = *this;
-  part.data = static_cast<char*>(data) + begin * stride[dim] * static_cast<std::int64_t>(size_of(dtype));
+  part.data = advance(data, begin * stride[dim], dtype);
   part.shape[dim] = end - begin;
   return part;
 }
@@ -64,7 +69,7 @@ Tensor Tensor::operator[](std::int64_t i) const {
   assert(rank() >= 1 && i >= 0 && i < shape[0]);
   Tensor part;
   part.dtype = dtype;
-  part.data = static_cast<char*>(data) + i * stride[0] * static_cast<std::int64_t>(size_of(dtype));
+  part.data = advance(data, i * stride[0], dtype);
   for (int d = 1; d < rank(); ++d) {
     part.shape.push_back(shape[d]);
     part.stride.push_back(stride[d]);

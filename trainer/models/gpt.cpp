@@ -20,26 +20,14 @@ namespace {
 
 constexpr float kInitialDeviation = 0.02f;
 
-struct Sizes {
-  std::int64_t hidden, heads, head_size, ffn;
-  Activation activation;
-  bool gated;
-  NormKind norm;
-};
-
-Sizes sizes_of(const ModelOptions& m) {
-  Sizes s;
-  s.hidden = m.hidden_size;
-  s.heads = m.num_heads;
-  s.head_size = m.head_size ? m.head_size : m.hidden_size / m.num_heads;
-  s.ffn = m.ffn_size ? m.ffn_size : 4 * m.hidden_size;
-  s.gated = m.activation == "swiglu";
-  s.activation = s.gated                     ? Activation::silu
-                 : m.activation == "relu"     ? Activation::relu
-                 : m.activation == "gelu_erf" ? Activation::gelu_erf
-                                              : Activation::gelu_tanh;
-  s.norm = m.norm == "rms_norm" ? NormKind::rms_norm : NormKind::layer_norm;
-  return s;
+Activation activation_of(FeedForwardKind kind) {
+  switch (kind) {
+    case FeedForwardKind::gelu_tanh: return Activation::gelu_tanh;
+    case FeedForwardKind::gelu_erf: return Activation::gelu_erf;
+    case FeedForwardKind::relu: return Activation::relu;
+    case FeedForwardKind::swiglu: return Activation::silu;
+  }
+  return Activation::none;
 }
 
 // "heads do not divide" with the sizes that work.
@@ -51,13 +39,13 @@ void check_split(const char* what, std::int64_t count, int ranks) {
   throw usage_error("tensor_parallel = {} does not divide {} = {}; sizes that work: {}", ranks, what, count, works);
 }
 
-AttentionSpec attention_spec(const ModelOptions& m, const Sizes& s, std::uint64_t seed, const std::string& prefix) {
+AttentionSpec attention_spec(const ModelOptions& m, std::uint64_t seed, const std::string& prefix) {
   AttentionSpec spec;
   spec.projection = prefix + ".attn.c_attn";
   spec.output = prefix + ".attn.c_proj";
-  spec.hidden_size = s.hidden;
-  spec.num_heads = s.heads;
-  spec.head_size = s.head_size;
+  spec.hidden_size = m.hidden_size;
+  spec.num_heads = m.num_heads;
+  spec.head_size = m.head_size_in_use();
   spec.bias = m.bias;
   spec.dropout = static_cast<float>(m.dropout);
   spec.seed = seed;
@@ -68,14 +56,14 @@ AttentionSpec attention_spec(const ModelOptions& m, const Sizes& s, std::uint64_
   return spec;
 }
 
-FeedForwardSpec feed_forward_spec(const ModelOptions& m, const Sizes& s, const std::string& prefix) {
+FeedForwardSpec feed_forward_spec(const ModelOptions& m, const std::string& prefix) {
   FeedForwardSpec spec;
   spec.up = prefix + ".mlp.c_fc";
   spec.down = prefix + ".mlp.c_proj";
-  spec.hidden_size = s.hidden;
-  spec.ffn_size = s.ffn;
-  spec.activation = s.activation;
-  spec.gated = s.gated;
+  spec.hidden_size = m.hidden_size;
+  spec.ffn_size = m.ffn_size_in_use();
+  spec.activation = activation_of(m.activation);
+  spec.gated = m.activation == FeedForwardKind::swiglu;
   spec.bias = m.bias;
   spec.up_initializer = Initializer::normal(kInitialDeviation);
   spec.down_initializer =
@@ -86,12 +74,12 @@ FeedForwardSpec feed_forward_spec(const ModelOptions& m, const Sizes& s, const s
 // x -> middle = x + attention(norm(x)) -> out = middle + feed_forward(norm(middle)); [B*T, C] each.
 class GptBlock {
  public:
-  GptBlock(const ModelOptions& m, const Sizes& s, std::uint64_t seed, const std::string& prefix,
+  GptBlock(const ModelOptions& m, std::uint64_t seed, const std::string& prefix,
            ParameterTable& table)
-      : norm1_(table, prefix + ".ln_1", s.norm, s.hidden, static_cast<float>(m.norm_epsilon), m.bias),
-        attention_(table, attention_spec(m, s, seed, prefix)),
-        norm2_(table, prefix + ".ln_2", s.norm, s.hidden, static_cast<float>(m.norm_epsilon), m.bias),
-        feed_forward_(table, feed_forward_spec(m, s, prefix)),
+      : norm1_(table, prefix + ".ln_1", m.norm, m.hidden_size, static_cast<float>(m.norm_epsilon), m.bias),
+        attention_(table, attention_spec(m, seed, prefix)),
+        norm2_(table, prefix + ".ln_2", m.norm, m.hidden_size, static_cast<float>(m.norm_epsilon), m.bias),
+        feed_forward_(table, feed_forward_spec(m, prefix)),
         residual1_(static_cast<float>(m.dropout), seed, prefix + ".attn"),
         residual2_(static_cast<float>(m.dropout), seed, prefix + ".mlp") {}
 
@@ -162,7 +150,6 @@ class Gpt final : public Model {
  public:
   Gpt(const ModelOptions& m, std::uint64_t seed, ParameterTable& table)
       : options_(m),
-        sizes_(sizes_of(m)),
         tokens_(table, "wte", m.vocabulary_size, m.hidden_size, Initializer::normal(kInitialDeviation)),
         positions_(table.add({"wpe.weight",
                               {m.context_length, m.hidden_size},
@@ -171,8 +158,8 @@ class Gpt final : public Model {
                               /*decay=*/true})),
         embedding_dropout_key_(philox_key(seed, "dropout/embedding")) {
     for (std::int64_t i = 0; i < m.num_layers; ++i)
-      blocks_.emplace_back(m, sizes_, seed, fmt::format("h.{}", i), table);
-    final_norm_.emplace(table, "ln_f", sizes_.norm, sizes_.hidden, static_cast<float>(m.norm_epsilon), m.bias);
+      blocks_.emplace_back(m, seed, fmt::format("h.{}", i), table);
+    final_norm_.emplace(table, "ln_f", m.norm, m.hidden_size, static_cast<float>(m.norm_epsilon), m.bias);
     if (!m.tie_embeddings)
       output_table_.emplace(table, "lm_head", m.vocabulary_size, m.hidden_size,
                             Initializer::normal(kInitialDeviation));
@@ -182,7 +169,7 @@ class Gpt final : public Model {
 
   void train(Context& context, const Batch& batch, const float* scale, const Tensor& loss) override {
     Tape& tape = context.tape;
-    const Shape shape{batch.samples * batch.length, sizes_.hidden};
+    const Shape shape{batch.samples * batch.length, options_.hidden_size};
     const Tensor gradient = tape.push(context.act, shape);
 
     stream_[0] = tape.push(context.act, shape);
@@ -224,9 +211,9 @@ class Gpt final : public Model {
   }
 
   FlopsPerToken flops_per_token(std::int64_t length) const override {
-    const double d = static_cast<double>(sizes_.hidden), width = static_cast<double>(sizes_.heads * sizes_.head_size),
-                 f = static_cast<double>(sizes_.ffn), layers = static_cast<double>(options_.num_layers);
-    const double per_layer = 4 * d * width + (sizes_.gated ? 3 : 2) * d * f;
+    const double d = static_cast<double>(options_.hidden_size), width = static_cast<double>(options_.num_heads * options_.head_size_in_use()),
+                 f = static_cast<double>(options_.ffn_size_in_use()), layers = static_cast<double>(options_.num_layers);
+    const double per_layer = 4 * d * width + (options_.activation == FeedForwardKind::swiglu ? 3 : 2) * d * f;
     FlopsPerToken flops;
     flops.matmul = 6 * (layers * per_layer + d * static_cast<double>(options_.vocabulary_size));
     flops.attention_full = 12 * layers * width * static_cast<double>(length);
@@ -238,14 +225,15 @@ class Gpt final : public Model {
   std::int64_t local_vocabulary_rows() const override { return head_->local_rows(); }
 
   std::unique_ptr<DecodingState> make_decoding_state(Context& context, std::int64_t samples) override {
-    const std::int64_t heads = sizes_.heads / context.tensor_ranks();
-    const Shape shape{samples, options_.context_length, heads, sizes_.head_size};
+    const std::int64_t heads = options_.num_heads / context.tensor_ranks();
+    const Shape shape{samples, options_.context_length, heads, options_.head_size_in_use()};
     const std::size_t bytes = static_cast<std::size_t>(shape.count()) * size_of(context.act);
     auto state = std::make_unique<GptDecodingState>();
-    state->memory = context.device.allocate(2 * bytes * blocks_.size());
-    char* at = static_cast<char*>(state->memory.data());
-    for (std::size_t i = 0; i < blocks_.size(); ++i, at += 2 * bytes)
-      state->layers.push_back({Tensor(at, context.act, shape), Tensor(at + bytes, context.act, shape)});
+    state->memory = context.device.allocate(2 * blocks_.size() * bytes);
+    const Tensor all(state->memory.data(), context.act,
+                     {2 * static_cast<std::int64_t>(blocks_.size()), samples, options_.context_length, heads,
+                      options_.head_size_in_use()});
+    for (std::int64_t i = 0; i < options_.num_layers; ++i) state->layers.push_back({all[2 * i], all[2 * i + 1]});
     return state;
   }
 
@@ -256,9 +244,9 @@ class Gpt final : public Model {
     const Tensor x = run_blocks(context, batch, [&](std::size_t i, const Tensor& in, const Tensor& out) {
       blocks_[i].forward_cached(context, in, batch.samples, first, layers[i], out);
     });
-    const Tensor last = context.tape.scratch(context.act, {batch.samples, sizes_.hidden});
-    context.ops.copy(x.view({batch.samples, batch.length, sizes_.hidden}).slice(1, batch.length - 1, batch.length),
-                     last.view({batch.samples, 1, sizes_.hidden}));
+    const Tensor last = context.tape.scratch(context.act, {batch.samples, options_.hidden_size});
+    context.ops.copy(x.view({batch.samples, batch.length, options_.hidden_size}).slice(1, batch.length - 1, batch.length),
+                     last.view({batch.samples, 1, options_.hidden_size}));
     const Tensor normed = context.tape.scratch(context.act, last.shape);
     final_norm_->forward(context, last, normed);
     head_->logits(context, normed, logits);
@@ -269,13 +257,13 @@ class Gpt final : public Model {
     tokens_.forward(context, batch.ids, x);
     context.ops.embedding_forward(batch.positions, positions_.value, 0, /*accumulate=*/true, x);
     const Dropout dropout = context.dropout(static_cast<float>(options_.dropout), embedding_dropout_key_);
-    const Tensor by_sample = x.view({batch.samples, batch.length, sizes_.hidden});
+    const Tensor by_sample = x.view({batch.samples, batch.length, options_.hidden_size});
     if (dropout.probability > 0) context.ops.dropout(by_sample, dropout, by_sample);
   }
 
   void embed_backward(Context& context, const Batch& batch, const Tensor& gradient) const {
     const Dropout dropout = context.dropout(static_cast<float>(options_.dropout), embedding_dropout_key_);
-    const Tensor by_sample = gradient.view({batch.samples, batch.length, sizes_.hidden});
+    const Tensor by_sample = gradient.view({batch.samples, batch.length, options_.hidden_size});
     if (dropout.probability > 0) context.ops.dropout(by_sample, dropout, by_sample);
     context.ops.embedding_backward(batch.positions, gradient, 0, positions_.gradient);
     context.gradient_ready(positions_);
@@ -286,7 +274,7 @@ class Gpt final : public Model {
   // Forward without keeping anything: two buffers take turns. Returns the last block's output.
   template <typename RunBlock>
   Tensor run_blocks(Context& context, const Batch& batch, RunBlock run_block) const {
-    const Shape shape{batch.samples * batch.length, sizes_.hidden};
+    const Shape shape{batch.samples * batch.length, options_.hidden_size};
     Tensor x = context.tape.scratch(context.act, shape), out = context.tape.scratch(context.act, shape);
     embed(context, batch, x);
     for (std::size_t i = 0; i < blocks_.size(); ++i) {
@@ -297,7 +285,6 @@ class Gpt final : public Model {
   }
 
   ModelOptions options_;
-  Sizes sizes_;
   VocabularyParallelEmbedding tokens_;
   Parameter& positions_;
   std::uint64_t embedding_dropout_key_;
@@ -309,9 +296,8 @@ class Gpt final : public Model {
 };
 
 const ModelFamily kFamily("gpt", [](const ModelOptions& options, std::uint64_t seed, ParameterTable& table) {
-  const Sizes sizes = sizes_of(options);
-  check_split("num_heads", sizes.heads, table.ranks());
-  check_split("ffn_size", sizes.ffn, table.ranks());
+  check_split("num_heads", options.num_heads, table.ranks());
+  check_split("ffn_size", options.ffn_size_in_use(), table.ranks());
   return std::make_unique<Gpt>(options, seed, table);
 });
 

@@ -8,10 +8,9 @@
 #include "parallel/context.h"
 #include "parallel/linear.h"
 #include "parallel/parameters.h"
+#include "trainer/config/options.h"
 
 namespace heddle {
-
-enum class NormKind { layer_norm, rms_norm };
 
 class Norm {
  public:
