@@ -11,7 +11,9 @@
 namespace {
 
 // Before MPI is started every rank makes the same mistake at the same place: one of them says so.
-bool speaks() { return heddle::mpi_was_started() || heddle::environment_rank() == 0; }
+bool speaks() {
+  return heddle::mpi_was_started() || heddle::environment_rank() == 0;
+}
 
 int fail(const char* message, int exit_code) {
   if (speaks()) std::fprintf(stderr, "heddle: %s\n", message);

@@ -32,7 +32,8 @@ struct Session {
     const std::size_t shared = table.sections().size();
     line.own_options = command.own.make(table);
     sections = command.sections;
-    for (std::size_t i = shared; i < table.sections().size(); ++i) sections.push_back(table.sections()[i].name);
+    for (std::size_t i = shared; i < table.sections().size(); ++i)
+      sections.push_back(table.sections()[i].name);
   }
 
   CommandLine line;
@@ -117,7 +118,8 @@ int run_command_line(const std::vector<Command>& commands, int argc, char** argv
     out << version_text();
     return kExitDone;
   }
-  if (first.starts_with('-')) throw usage_error("'{}' where a command belongs; heddle --help lists the commands", first);
+  if (first.starts_with('-'))
+    throw usage_error("'{}' where a command belongs; heddle --help lists the commands", first);
   return run_command(find_command(commands, first), words, argc, argv, out);
 }
 

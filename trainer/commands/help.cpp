@@ -8,8 +8,8 @@
 namespace heddle {
 namespace {
 
-constexpr std::size_t kWidth = 100;        // columns of a line of help
-constexpr std::size_t kHelpColumn = 34;    // where the explanation of an option begins
+constexpr std::size_t kWidth = 100;      // columns of a line of help
+constexpr std::size_t kHelpColumn = 34;  // where the explanation of an option begins
 
 // `text` wrapped at blanks, continuation lines indented to `column`; the first line starts there already.
 std::string wrap(const std::string& text, std::size_t column) {
@@ -39,7 +39,8 @@ std::string option_help(const Option& option) {
   const std::string defaults = fmt::format("{}", fmt::join(option.defaults, " "));
   if (!defaults.empty()) right += " [" + defaults + "]";
   const bool fits = left.size() + 2 <= kHelpColumn;
-  const std::string gap = fits ? std::string(kHelpColumn - left.size(), ' ') : '\n' + std::string(kHelpColumn, ' ');
+  const std::string gap =
+      fits ? std::string(kHelpColumn - left.size(), ' ') : '\n' + std::string(kHelpColumn, ' ');
   return left + gap + wrap(right, kHelpColumn) + '\n';
 }
 
@@ -82,14 +83,18 @@ a new line, \x20 for a blank at an end. A ';' is no comment. Paths are relative 
 )";
 }
 
-std::string command_help(const Command& command, const OptionTable& table, const std::vector<std::string>& sections) {
+std::string command_help(const Command& command, const OptionTable& table,
+                         const std::vector<std::string>& sections) {
   const bool takes_config = !command.sections.empty();
-  std::string text = fmt::format("heddle {}: {}\n\nUsage: heddle {} {}{}[--option VALUE]...\n", command.name,
-                                 command.summary, command.name, command.arguments,
-                                 command.arguments.empty() ? "" : " ");
-  if (!command.examples.empty()) text += fmt::format("\nExample:\n  {}\n", fmt::join(command.examples, "\n  "));
+  std::string text =
+      fmt::format("heddle {}: {}\n\nUsage: heddle {} {}{}[--option VALUE]...\n", command.name,
+                  command.summary, command.name, command.arguments, command.arguments.empty() ? "" : " ");
+  if (!command.examples.empty())
+    text += fmt::format("\nExample:\n  {}\n", fmt::join(command.examples, "\n  "));
   if (takes_config)
-    text += "\nEvery option can also stand in a config file, under its [section] with '_' for '-' (heddle help config).\n";
+    text +=
+        "\nEvery option can also stand in a config file, under its [section] with '_' for '-' (heddle help "
+        "config).\n";
   for (const auto& section : table.sections()) {
     if (std::find(sections.begin(), sections.end(), section.name) == sections.end()) continue;
     text += fmt::format("\n[{}] {}\n", section.name, section.summary);
@@ -98,8 +103,9 @@ std::string command_help(const Command& command, const OptionTable& table, const
   }
   text += "\nOf every command\n";
   if (takes_config) text += "  --config <path>                 config file to read\n";
-  text += "  --print-config                  print all options, their values and origins, and stop\n"
-          "  --help                          print this and stop\n";
+  text +=
+      "  --print-config                  print all options, their values and origins, and stop\n"
+      "  --help                          print this and stop\n";
   return text;
 }
 

@@ -1,6 +1,7 @@
+#include "kernels/version.h"
+
 #include <fmt/format.h>
 
-#include "kernels/version.h"
 #include "parallel/environment.h"
 #include "trainer/commands/command.h"
 
@@ -13,8 +14,8 @@ std::string version_text() {
 #else
   const std::string compiler = "g++ " __VERSION__;
 #endif
-  return fmt::format("heddle {} ({})\ncompiler: {}\nMPI: {}\nlibraries: {}\n", HEDDLE_VERSION, HEDDLE_REVISION,
-                     compiler, mpi_library_version(), kernel_library_versions());
+  return fmt::format("heddle {} ({})\ncompiler: {}\nMPI: {}\nlibraries: {}\n", HEDDLE_VERSION,
+                     HEDDLE_REVISION, compiler, mpi_library_version(), kernel_library_versions());
 }
 
 }  // namespace heddle
