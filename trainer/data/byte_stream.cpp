@@ -10,14 +10,14 @@
 #include <vector>
 
 #include "kernels/error.h"
-#include "trainer/data/file_io.h"
+#include "trainer/files.h"
 
 namespace heddle {
 namespace {
 
 class PlainStream : public ByteStream {
  public:
-  explicit PlainStream(const std::string& path) : file_(path) {}
+  explicit PlainStream(const std::string& path) : path_(path), file_(File::open(path)) {}
 
   std::size_t read(char* destination, std::size_t bytes) override {
     const std::size_t count =
@@ -27,10 +27,11 @@ class PlainStream : public ByteStream {
     return count;
   }
   std::uint64_t stored_bytes_read() const override { return position_; }
-  const std::string& path() const { return file_.path(); }
+  const std::string& path() const { return path_; }
 
  private:
-  InputFile file_;
+  std::string path_;
+  File file_;
   std::uint64_t position_ = 0;
 };
 

@@ -8,8 +8,9 @@
 
 #include "kernels/error.h"
 #include "trainer/data/byte_stream.h"
-#include "trainer/data/strict_json.h"
 #include "trainer/data/utf8.h"
+#include "trainer/files.h"
+#include "trainer/strict_json.h"
 
 namespace heddle {
 namespace {
@@ -65,7 +66,8 @@ bool stands_between_characters(std::string_view text, std::size_t left_end, std:
   return !is_white_space(next_code_point(text, left)) && !is_white_space(next_code_point(text, right_begin));
 }
 
-// Reads one member of a JSON object without building the rest of it.
+// Reads one member of a JSON object without building the rest of it. (The text is known to begin with a
+// brace.)
 class FieldReader : public nlohmann::json_sax<nlohmann::json> {
  public:
   explicit FieldReader(const std::string& field) : field_(field) {}
@@ -88,9 +90,7 @@ class FieldReader : public nlohmann::json_sax<nlohmann::json> {
     return true;
   }
   bool start_object(std::size_t) override { return container(); }
-  bool start_array(std::size_t) override {
-    return depth_ == 0 ? fail("the line is an array, not an object") : container();
-  }
+  bool start_array(std::size_t) override { return container(); }
   bool end_object() override { return --depth_, true; }
   bool end_array() override { return --depth_, true; }
   bool null() override { return scalar(); }
@@ -100,19 +100,12 @@ class FieldReader : public nlohmann::json_sax<nlohmann::json> {
   bool number_float(number_float_t, const string_t&) override { return scalar(); }
   bool binary(binary_t&) override { return scalar(); }
   bool parse_error(std::size_t, const std::string&, const nlohmann::detail::exception& exception) override {
-    return fail("not valid JSON: " + json_reason(exception));
+    return fail("not valid JSON: " + printable(exception.what()));
   }
 
  private:
-  bool scalar() {
-    if (depth_ == 0) return fail("the line is not a JSON object");
-    return wanted_ ? fail(fmt::format("\"{}\" is not a string", field_)) : true;
-  }
-  bool container() {
-    if (wanted_) return fail(fmt::format("\"{}\" is not a string", field_));
-    ++depth_;
-    return true;
-  }
+  bool scalar() { return wanted_ ? fail(fmt::format("\"{}\" is not a string", field_)) : true; }
+  bool container() { return ++depth_, scalar(); }
   bool fail(std::string reason) {
     failure_ = std::move(reason);
     return false;
@@ -157,10 +150,10 @@ std::size_t find_text_cut(std::string_view text, std::size_t from, std::size_t t
   return 0;
 }
 
-class TextSource::File {
+class TextSource::TextFile {
  public:
-  explicit File(const std::string& path) : path_(path), stream_(open_byte_stream(path)) {}
-  virtual ~File() = default;
+  explicit TextFile(const std::string& path) : path_(path), stream_(open_byte_stream(path)) {}
+  virtual ~TextFile() = default;
   virtual bool next(TextPiece& piece) = 0;
   std::uint64_t stored_bytes_read() const { return stream_->stored_bytes_read(); }
 
@@ -181,9 +174,9 @@ class TextSource::File {
   std::unique_ptr<ByteStream> stream_;
 };
 
-class TextSource::PlainFile : public File {
+class TextSource::PlainFile : public TextFile {
  public:
-  PlainFile(const std::string& path, const TextOptions& options) : File(path), options_(options) {}
+  PlainFile(const std::string& path, const TextOptions& options) : TextFile(path), options_(options) {}
 
   bool next(TextPiece& piece) override {
     std::size_t cut = 0, searched = 0, wanted = options_.piece_bytes;
@@ -229,15 +222,16 @@ class TextSource::PlainFile : public File {
   std::uint64_t position_ = 0;
 };
 
-class TextSource::JsonLinesFile : public File {
+class TextSource::JsonLinesFile : public TextFile {
  public:
-  JsonLinesFile(const std::string& path, const TextOptions& options) : File(path), options_(options) {}
+  JsonLinesFile(const std::string& path, const TextOptions& options) : TextFile(path), options_(options) {}
 
   bool next(TextPiece& piece) override {
     std::string_view line;
     while (next_line(line)) {
       if (line.find_first_not_of(" \t\r") == std::string_view::npos) continue;
       piece.origin = fmt::format("{}:{}", path_, line_);
+      check_json_object_text(line, piece.origin);
       FieldReader reader(options_.field);
       if (!nlohmann::json::sax_parse(line.begin(), line.end(), &reader)) {
         throw error("{}: {}", piece.origin, reader.failure());

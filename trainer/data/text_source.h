@@ -63,7 +63,7 @@ class TextSource {
   std::uint64_t stored_bytes_read() const;
 
  private:
-  class File;
+  class TextFile;
   class PlainFile;
   class JsonLinesFile;
 
@@ -71,7 +71,7 @@ class TextSource {
   TextOptions options_;
   std::size_t next_file_ = 0;
   std::uint64_t finished_bytes_ = 0;
-  std::unique_ptr<File> current_;
+  std::unique_ptr<TextFile> current_;
 };
 
 // The last place p in [from, to) where text may be cut (see TextPiece), 0 if there is none. Needs the

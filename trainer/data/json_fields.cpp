@@ -1,45 +1,12 @@
-#include "trainer/data/strict_json.h"
-
-#include <set>
-#include <utility>
-#include <vector>
+#include "trainer/data/json_fields.h"
 
 #include "kernels/error.h"
-#include "trainer/data/file_io.h"
+#include "trainer/files.h"
+#include "trainer/strict_json.h"
 
 namespace heddle {
-namespace {
 
-constexpr int kMaxDepth = 64;
-
-}  // namespace
-
-std::string json_reason(const nlohmann::json::exception& exception) {
-  const std::string text = exception.what();
-  const std::size_t tag_end = text.find("] ");
-  return tag_end == std::string::npos ? text : text.substr(tag_end + 2);
-}
-
-nlohmann::json parse_strict_json(std::string_view text, const std::string& name) {
-  std::vector<std::set<std::string>> open_objects;
-  const auto check = [&](int depth, nlohmann::json::parse_event_t event, nlohmann::json& parsed) {
-    using Event = nlohmann::json::parse_event_t;
-    if (depth > kMaxDepth) throw error("{}: nested deeper than {} levels", name, kMaxDepth);
-    if (event == Event::object_start) open_objects.emplace_back();
-    if (event == Event::object_end) open_objects.pop_back();
-    if (event == Event::key && !open_objects.back().insert(parsed.get<std::string>()).second) {
-      throw error("{}: the key {} occurs twice in one object", name, parsed.dump());
-    }
-    return true;
-  };
-  try {
-    return nlohmann::json::parse(text.begin(), text.end(), check);
-  } catch (const nlohmann::json::exception& exception) {
-    throw error("{} is not valid JSON: {}", name, json_reason(exception));
-  }
-}
-
-nlohmann::json read_strict_json(const std::string& path, std::uint64_t max_bytes) {
+nlohmann::json read_json_file(const std::string& path, std::uint64_t max_bytes) {
   return parse_strict_json(read_small_file(path, max_bytes), path);
 }
 
