@@ -142,6 +142,11 @@ std::vector<std::string> list_text_files(const std::vector<std::string>& paths) 
   return files;
 }
 
+std::string text_format_name(std::string_view path) {
+  return (is_json_lines(path) ? "jsonl" : "plain") +
+         std::string(path.substr(without_compression(path).size()));
+}
+
 std::size_t find_text_cut(std::string_view text, std::size_t from, std::size_t to) {
   for (std::size_t p = std::min(to, text.size()); p-- > std::max<std::size_t>(from, 2);) {
     if (text[p - 1] == '\n' && stands_between_characters(text, p - 1, p)) return p;
@@ -195,7 +200,6 @@ class TextSource::PlainFile : public TextFile {
     }
     if (buffer_.empty()) return false;
     piece.starts_document = position_ == 0;
-    piece.ends_document = cut == 0;
     piece.origin = path_;
     piece.text = std::move(buffer_);
     buffer_.clear();
@@ -239,7 +243,7 @@ class TextSource::JsonLinesFile : public TextFile {
       if (!reader.found()) throw error("{}: the object has no \"{}\"", piece.origin, options_.field);
       if (reader.value().empty()) continue;
       piece.text = std::move(reader.value());
-      piece.starts_document = piece.ends_document = true;
+      piece.starts_document = true;
       return true;
     }
     return false;

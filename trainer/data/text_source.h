@@ -40,13 +40,15 @@ struct TextOptions {
 struct TextPiece {
   std::string text;
   bool starts_document = false;
-  bool ends_document = false;
   std::string origin;  // for messages: "file" or "file:line"
 };
 
 // The files that `paths` (files and folders) stand for, in order. Throws Error for a missing path or a folder
 // without any text file.
 std::vector<std::string> list_text_files(const std::vector<std::string>& paths);
+
+// "plain", "jsonl", with ".gz" or ".zst": what a file is read as, by its name.
+std::string text_format_name(std::string_view path);
 
 class TextSource {
  public:
