@@ -2,6 +2,7 @@
 # Installs what heddle needs from Debian's or Ubuntu's packages (Debian 12 and 13, Ubuntu 24.04).
 #   launch/install-dependencies.sh           to build and run
 #   launch/install-dependencies.sh --test    to run the tests as well
+#   launch/install-dependencies.sh PACKAGE.. these too
 # Says what it will install; does nothing if everything is there. Needs root or sudo only if something is missing.
 set -euo pipefail
 
@@ -11,7 +12,9 @@ packages=(g++ cmake ninja-build pkg-config git ca-certificates
   libboost-program-options-dev        # flags and config files
   libfmt-dev nlohmann-json3-dev zlib1g-dev libzstd-dev libpcre2-dev libxxhash-dev libhwloc-dev
   gnuplot-nox)                        # heddle plot
-[ "${1:-}" = --test ] && packages+=(libgtest-dev strace)
+for argument in "$@"; do
+  if [ "$argument" = --test ]; then packages+=(libgtest-dev strace); else packages+=("$argument"); fi
+done
 
 command -v apt-get >/dev/null || {
   echo "install-dependencies: no apt-get here; install the equivalents of: ${packages[*]}" >&2
