@@ -90,12 +90,12 @@ void bias_gradient(const Tensor& dy, const Tensor& dbias) {
 // --- activation ---
 
 void activation_forward(Activation, const Tensor& x, const Tensor& y) {
-  check_shape("activation_forward", is_act_matrix(x) && is_like(y, x), "x and y act [N, C]",
+  check_shape("activation_forward", is_act(x) && x.contiguous() && is_like(y, x), "x and y act [N, C]",
               {{"x", x}, {"y", y}});
 }
 
 void activation_backward(Activation, const Tensor& x, const Tensor& dy, const Tensor& dx) {
-  check_shape("activation_backward", is_act_matrix(x) && is_like(dy, x) && is_like(dx, x),
+  check_shape("activation_backward", is_act(x) && x.contiguous() && is_like(dy, x) && is_like(dx, x),
               "x, dy and dx act [N, C]", {{"x", x}, {"dy", dy}, {"dx", dx}});
 }
 
@@ -284,7 +284,7 @@ void check_cross_entropy(const char* operation, const CrossEntropy& c) {
               "logits [N, V] with contiguous rows and targets i32 [N]",
               {{"logits", c.logits}, {"targets", c.targets}});
   if (c.valid_columns < 0 || c.valid_columns > c.logits.size(1) || c.first_column < 0 ||
-      c.first_column + c.valid_columns > c.vocabulary)
+      (c.valid_columns > 0 && c.first_column + c.valid_columns > c.vocabulary))
     throw error("{}: {} valid columns from {} on fit neither the {} columns given nor the vocabulary of {}",
                 operation, c.valid_columns, c.first_column, c.logits.size(1), c.vocabulary);
   if (!(c.label_smoothing >= 0 && c.label_smoothing < 1))
@@ -302,14 +302,13 @@ void cross_entropy_statistics(const CrossEntropy& c, const Tensor& statistics) {
 
 void cross_entropy_merge(const CrossEntropy& c, const Tensor& all, const Tensor& loss,
                          const Tensor& log_sum_exp) {
-  check_cross_entropy("cross_entropy_merge", c);
-  const std::int64_t N = c.logits.size(0);
+  const std::int64_t N = c.targets.rank() == 1 ? c.targets.size(0) : -1;
   check_shape("cross_entropy_merge",
-              all.rank() == 3 && all.size(0) >= 1 &&
+              is(c.targets, DType::i32, {N}) && all.rank() == 3 && all.size(0) >= 1 &&
                   is(all, DType::f32, {all.size(0), N, kCrossEntropyStatistics}) &&
                   is(loss, DType::f32, {N}) && is(log_sum_exp, DType::f32, {N}),
-              "statistics f32 [S, N, 4], loss and log_sum_exp f32 [N]",
-              {{"logits", c.logits}, {"statistics", all}, {"loss", loss}, {"log_sum_exp", log_sum_exp}});
+              "targets i32 [N], statistics f32 [S, N, 4], loss and log_sum_exp f32 [N]",
+              {{"targets", c.targets}, {"statistics", all}, {"loss", loss}, {"log_sum_exp", log_sum_exp}});
 }
 
 void cross_entropy_backward(const CrossEntropy& c, const Tensor& log_sum_exp) {
