@@ -70,13 +70,15 @@ int generate(const CommandLine& line, MpiSession& session) {
     Generator generator(*loaded.model, *device, *mesh, act_of(trained.options.train.precision), settings.samples);
     const auto on_token = [&](std::int64_t, std::int32_t id) {
       if (!streams) return;
-      // The vocabulary of the model may be larger than the tokenizer's.
-      if (id < tokenizer->vocabulary_size()) std::fputs(std::string(tokenizer->token_bytes(id)).c_str(), stdout);
+      if (id >= tokenizer->vocabulary_size()) return;  // the model's vocabulary may be larger
+      const std::string_view bytes = tokenizer->token_bytes(id);
+      std::fwrite(bytes.data(), 1, bytes.size(), stdout);
       std::fflush(stdout);
     };
     for (std::vector<std::int32_t>& ids : generator.generate(start, settings, on_token)) {
       std::erase_if(ids, [&](std::int32_t id) { return id >= tokenizer->vocabulary_size(); });
-      texts += fmt::format("{}\n", tokenizer->decode(ids).size()) + tokenizer->decode(ids);
+      const std::string text = tokenizer->decode(ids);
+      texts += fmt::format("{}\n", text.size()) + text;
     }
   }
   const std::vector<std::string> all = mesh->data().all_gather_host(texts, "generated texts");
