@@ -16,6 +16,7 @@ class MpiSession {
  public:
   struct Settings {
     std::chrono::milliseconds timeout{std::chrono::minutes(10)};  // a collective that takes longer ends the job
+    bool shared_memory = true;  // groups on one host exchange through shared memory; false: always by MPI messages
   };
 
   MpiSession(int* argc, char*** argv, Settings settings);
