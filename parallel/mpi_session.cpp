@@ -9,6 +9,7 @@
 #include <exception>
 
 #include "kernels/error.h"
+#include "parallel/environment.h"
 #include "parallel/mpi_communicator.h"
 #include "parallel/mpi_error.h"
 #include "parallel/unique_comm.h"
@@ -123,16 +124,7 @@ std::string MpiSession::host() const {
   return state_->host();
 }
 
-std::string MpiSession::library_version() const {
-  char text[MPI_MAX_LIBRARY_VERSION_STRING] = "";
-  int length = 0;
-  MPI_Get_library_version(text, &length);
-  // "Open MPI v4.1.4, package: ..., ident: ..." -> "Open MPI 4.1.4"
-  std::string version(text, static_cast<std::size_t>(length));
-  version = version.substr(0, version.find_first_of(",\n"));
-  if (const auto v = version.find(" v"); v != std::string::npos) version.erase(v + 1, 1);
-  return version;
-}
+std::string MpiSession::library_version() const { return mpi_library_version(); }
 
 std::unique_ptr<Mesh> MpiSession::make_mesh(Layout layout, Device& device) {
   State& s = *state_;
