@@ -142,23 +142,16 @@ void MpiCommunicator::execute(const Operation& operation, const Patience& patien
   if (watched_) watched_->begin(call);
   try {
     switch (call.kind) {
-      case CollectiveKind::none:
-        break;
-      case CollectiveKind::all_reduce:
-        transport_->all_reduce(call, operation.out, patience);
-        break;
+      case CollectiveKind::none: break;
+      case CollectiveKind::all_reduce: transport_->all_reduce(call, operation.out, patience); break;
       case CollectiveKind::all_gather:
         transport_->all_gather(call, operation.in, operation.out, patience);
         break;
       case CollectiveKind::reduce_scatter:
         transport_->reduce_scatter(call, operation.in, operation.out, patience);
         break;
-      case CollectiveKind::broadcast:
-        transport_->broadcast(call, operation.out, patience);
-        break;
-      case CollectiveKind::barrier:
-        transport_->barrier(call, patience);
-        break;
+      case CollectiveKind::broadcast: transport_->broadcast(call, operation.out, patience); break;
+      case CollectiveKind::barrier: transport_->barrier(call, patience); break;
     }
   } catch (const Error& e) {
     if (watched_) watched_->end();

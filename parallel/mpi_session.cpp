@@ -124,7 +124,9 @@ std::string MpiSession::host() const {
   return state_->host();
 }
 
-std::string MpiSession::library_version() const { return mpi_library_version(); }
+std::string MpiSession::library_version() const {
+  return mpi_library_version();
+}
 
 std::unique_ptr<Mesh> MpiSession::make_mesh(Layout layout, Device& device) {
   State& s = *state_;

@@ -9,7 +9,7 @@
 #include "kernels/tensor.h"
 #include "parallel/communicator.h"
 
-namespace heddle::testing {
+namespace heddle::test {
 
 inline std::uint64_t mix(std::uint64_t x) {  // splitmix64
   x += 0x9e3779b97f4a7c15u;
@@ -21,7 +21,8 @@ inline std::uint64_t mix(std::uint64_t x) {  // splitmix64
 // Magnitudes over six decades, so that another order of summation gives other bits.
 template <typename T>
 T contribution(int rank, std::int64_t i, std::uint64_t seed) {
-  const std::uint64_t bits = mix(mix(seed * 1000 + static_cast<std::uint64_t>(rank)) + static_cast<std::uint64_t>(i));
+  const std::uint64_t bits =
+      mix(mix(seed * 1000 + static_cast<std::uint64_t>(rank)) + static_cast<std::uint64_t>(i));
   if constexpr (std::is_same_v<T, std::int32_t>) {
     return static_cast<std::int32_t>(bits);  // sums overflow
   } else if constexpr (std::is_same_v<T, std::uint8_t>) {
@@ -78,4 +79,4 @@ Tensor tensor_of(std::vector<T>& values) {
 // 0, 1, odd, just at and beyond the transports' chunks, 10 MB of f32.
 inline const std::vector<std::int64_t> kSizes = {0, 1, 7, 1001, 65536, 65537, 300001, 2621443};
 
-}  // namespace heddle::testing
+}  // namespace heddle::test

@@ -4,6 +4,8 @@
 
 namespace heddle {
 
-std::unique_ptr<Ops> make_cpu_ops(int) { throw error("no operations in this test"); }
+std::unique_ptr<Ops> make_cpu_ops(int) {
+  throw error("no operations in this test");
+}
 
 }  // namespace heddle

@@ -7,7 +7,7 @@
 #include "mpi_test.h"
 #include "parallel/mpi_communicator.h"
 
-namespace heddle::testing {
+namespace heddle::test {
 namespace {
 
 class Collectives : public ::testing::Test {
@@ -137,11 +137,14 @@ TEST_F(Collectives, ValuesInHostMemory) {
 }
 
 TEST_F(Collectives, BytesInHostMemory) {
-  const auto text = [](int r, std::size_t n) { return std::string(n * static_cast<std::size_t>(r), 'a' + static_cast<char>(r)); };
+  const auto text = [](int r, std::size_t n) {
+    return std::string(n * static_cast<std::size_t>(r), 'a' + static_cast<char>(r));
+  };
   for (const std::size_t n : {0, 1, 100, 3'000'000}) {  // nothing; padded; each broadcast
     const auto all = world().all_gather_host(text(rank(), n), "texts");
     ASSERT_EQ(all.size(), static_cast<std::size_t>(size()));
-    for (int r = 0; r < size(); ++r) EXPECT_TRUE(all[static_cast<std::size_t>(r)] == text(r, n)) << r << " " << n;
+    for (int r = 0; r < size(); ++r)
+      EXPECT_TRUE(all[static_cast<std::size_t>(r)] == text(r, n)) << r << " " << n;
     std::string bytes = rank() == size() - 1 ? text(7, n) : "other";
     world().broadcast_host(bytes, size() - 1, "text");
     EXPECT_TRUE(bytes == text(7, n)) << n;
@@ -173,7 +176,8 @@ TEST_F(Collectives, EventFormRunsBesideAnotherGroup) {
     for (int b = 0; b < kBuckets; ++b) {
       const auto n = static_cast<std::size_t>(b);
       stream().wait(*done[n]);
-      EXPECT_TRUE(same_bits(buckets[n], expected_reduction<float>(size(), 0, kCount, 100 + n, Reduction::sum)));
+      EXPECT_TRUE(
+          same_bits(buckets[n], expected_reduction<float>(size(), 0, kCount, 100 + n, Reduction::sum)));
     }
   }
 }
@@ -189,13 +193,14 @@ TEST_F(Collectives, EventFormWaitsForItsEventAndTheStreamFormForItsTurn) {
   });
   // With one rank there is no thread to run later: the call itself waits.
   world().all_gather(tensor_of(in), tensor_of(all), ready, gathered, "gather");
-  if (size() > 1) EXPECT_FALSE(gathered.ready());
+  EXPECT_EQ(gathered.ready(), size() == 1);
   world().reduce_scatter(tensor_of(all), tensor_of(mine), gathered, scattered, "scatter");
   world().all_reduce(tensor_of(extra), Reduction::sum, stream(), "extra");  // third in the group's sequence
   EXPECT_TRUE(gathered.ready());
   stream().wait(scattered);
   computation.join();
-  for (int r = 0; r < size(); ++r) EXPECT_EQ(all[static_cast<std::size_t>(r) * 10 + 9], static_cast<float>(r + 1));
+  for (int r = 0; r < size(); ++r)
+    EXPECT_EQ(all[static_cast<std::size_t>(r) * 10 + 9], static_cast<float>(r + 1));
   EXPECT_EQ(mine[0], static_cast<float>(size() * (rank() + 1)));
   EXPECT_EQ(extra[0], static_cast<float>(size()));
 }
@@ -225,4 +230,4 @@ TEST_F(Collectives, GroupsOfAMeshOfTwoDimensions) {
 }
 
 }  // namespace
-}  // namespace heddle::testing
+}  // namespace heddle::test

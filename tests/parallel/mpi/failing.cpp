@@ -21,21 +21,25 @@ struct Job {
   int last = session.size() - 1;
 
   void all_reduce(const char* label, std::int64_t count = 1000) {
-    mesh.world().all_reduce(Tensor(values.data(), DType::f32, {count}), Reduction::sum, device.compute_stream(), label);
+    mesh.world().all_reduce(Tensor(values.data(), DType::f32, {count}), Reduction::sum,
+                            device.compute_stream(), label);
   }
   void step(int number) {
     session.set_progress(number, "forward");
     all_reduce("activations");
     session.set_progress(number, "backward");
     all_reduce("gradients");
-    std::this_thread::sleep_for(std::chrono::milliseconds(300));  // so that the heartbeats of each step arrive
+    std::this_thread::sleep_for(
+        std::chrono::milliseconds(300));  // so that the heartbeats of each step arrive
   }
   [[noreturn]] void sleep_forever() {
     for (;;) std::this_thread::sleep_for(std::chrono::seconds(1));
   }
 };
 
-int culprit_of(const std::string& what, int last) { return what.find("-first") != std::string::npos ? 0 : last; }
+int culprit_of(const std::string& what, int last) {
+  return what.find("-first") != std::string::npos ? 0 : last;
+}
 
 void run(Job& job, const std::string& what) {
   const int culprit = culprit_of(what, job.last);
@@ -58,7 +62,8 @@ void run(Job& job, const std::string& what) {
     // Blocked in an event instead of in the call.
     auto ready = job.device.make_event(), done = job.device.make_event();
     if (job.rank == culprit) std::raise(SIGSTOP);
-    job.mesh.world().all_reduce(Tensor(job.values.data(), DType::f32, {1000}), Reduction::sum, *ready, *done, "bucket");
+    job.mesh.world().all_reduce(Tensor(job.values.data(), DType::f32, {1000}), Reduction::sum, *ready, *done,
+                                "bucket");
     done->synchronize();
   } else if (what == "chain") {
     // Layout 2x2, the last rank stops. Rank 0 waits for rank 1 or 2, and those for the last.

@@ -1,5 +1,5 @@
-// Starts jobs that go wrong under mpirun and checks how they end: in time, with a non-zero exit code, and with one
-// line that names the culprit.
+// Starts jobs that go wrong under mpirun and checks how they end: in time, with a non-zero exit code, and
+// with one line that names the culprit.
 #include <gtest/gtest.h>
 #include <sys/wait.h>
 
@@ -37,15 +37,16 @@ Outcome run(const std::string& arguments, int ranks) {
   return outcome;
 }
 
-// One line with all the parts, and the exit code. The limit leaves room for a busy machine: start, 3 s timeout,
-// 1 s for answers, end.
+// One line with all the parts, and the exit code. The limit leaves room for a busy machine: start, 3 s
+// timeout, 1 s for answers, end.
 void expect(const std::string& arguments, int ranks, int exit_code, const std::vector<std::string>& parts) {
   const Outcome outcome = run(arguments, ranks);
   EXPECT_EQ(outcome.exit_code, exit_code) << outcome.all;
   EXPECT_LT(outcome.seconds, 30);
   ASSERT_EQ(outcome.lines.size(), 1u) << outcome.all;
   for (const std::string& part : parts)
-    EXPECT_NE(outcome.lines[0].find(part), std::string::npos) << "no \"" << part << "\" in: " << outcome.lines[0];
+    EXPECT_NE(outcome.lines[0].find(part), std::string::npos)
+        << "no \"" << part << "\" in: " << outcome.lines[0];
 }
 
 class Failures : public ::testing::TestWithParam<const char*> {
@@ -70,7 +71,8 @@ TEST_P(Failures, RankThatNeverCalls) {
 }
 
 TEST_P(Failures, StoppedRankUnderAnEvent) {
-  expect(with("background"), 2, 1, {"in all_reduce \"bucket\" of group world", "rank 1 (host ", "does not answer"});
+  expect(with("background"), 2, 1,
+         {"in all_reduce \"bucket\" of group world", "rank 1 (host ", "does not answer"});
 }
 
 TEST_P(Failures, TheRootOfAChainOfWaitsIsNamed) {
@@ -78,11 +80,13 @@ TEST_P(Failures, TheRootOfAChainOfWaitsIsNamed) {
 }
 
 TEST_P(Failures, OtherLabel) {
-  expect(with("mismatch-label"), 3, 1, {"all_reduce \"gradients\" of 1000 f32", "all_reduce \"loss\" of 1000 f32"});
+  expect(with("mismatch-label"), 3, 1,
+         {"all_reduce \"gradients\" of 1000 f32", "all_reduce \"loss\" of 1000 f32"});
 }
 
 TEST_P(Failures, OtherCount) {
-  expect(with("mismatch-count"), 2, 1, {"all_reduce \"gradients\" of 1000 f32", "all_reduce \"gradients\" of 10 f32"});
+  expect(with("mismatch-count"), 2, 1,
+         {"all_reduce \"gradients\" of 1000 f32", "all_reduce \"gradients\" of 10 f32"});
 }
 
 TEST_P(Failures, OtherKind) {
@@ -106,9 +110,13 @@ TEST(SessionEnd, ErrorOnOneRankEndsAllWithItsCode) {
   expect("error-on-one", 3, 2, {"heddle: rank 2 (host ", "): option --x is wrong"});
 }
 
-TEST(SessionEnd, ErrorOnAllRanksIsToldOnce) { expect("error-on-all", 4, 1, {"): the data is gone"}); }
+TEST(SessionEnd, ErrorOnAllRanksIsToldOnce) {
+  expect("error-on-all", 4, 1, {"): the data is gone"});
+}
 
-TEST(SessionEnd, ErrorOfASingleRank) { expect("error-on-all", 1, 1, {"rank 0 (host ", "): the data is gone"}); }
+TEST(SessionEnd, ErrorOfASingleRank) {
+  expect("error-on-all", 1, 1, {"rank 0 (host ", "): the data is gone"});
+}
 
 TEST(SessionEnd, ExceptionThatNobodyReports) {
   const Outcome outcome = run("unwound", 2);

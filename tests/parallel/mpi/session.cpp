@@ -3,7 +3,7 @@
 #include "kernels/error.h"
 #include "mpi_test.h"
 
-namespace heddle::testing {
+namespace heddle::test {
 namespace {
 
 TEST(MpiSession, KnowsItsPlace) {
@@ -26,7 +26,8 @@ TEST(MpiSession, NamesTheLayoutsThatWork) {
       FAIL() << layout.data_parallel << "x" << layout.tensor_parallel;
     } catch (const UsageError& e) {
       const std::string text = e.what();
-      const std::string expected = session().size() == 4 ? "4 ranks: possible are 4x1, 2x2, 1x4" : "1 rank: possible are 1x1";
+      const std::string expected =
+          session().size() == 4 ? "4 ranks: possible are 4x1, 2x2, 1x4" : "1 rank: possible are 1x1";
       EXPECT_NE(text.find(expected), std::string::npos) << text;
       EXPECT_EQ(e.exit_code(), kExitUsage);
     }
@@ -44,4 +45,4 @@ TEST(MpiSession, ManyMeshesOneAfterTheOther) {
 }
 
 }  // namespace
-}  // namespace heddle::testing
+}  // namespace heddle::test
