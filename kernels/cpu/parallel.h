@@ -11,6 +11,9 @@ namespace heddle::cpu {
 // Below this many elements an operation stays on the calling thread: waking a team costs as much.
 constexpr std::int64_t kElementsPerThread = 16384;
 
+// Where a flat array may be cut: whole vectors, and cache lines of every element type.
+constexpr std::int64_t kFlatGrain = 64;
+
 // body(begin, end) for one contiguous part of [0, count) per thread, boundaries at multiples of `grain`. A
 // part costs `elements_each` per item. The body must give the same bits however [0, count) is cut.
 template <typename Body>

@@ -97,12 +97,12 @@ inline void store(T* to, FloatVector v, Part part) {
   std::memcpy(to, padded, part.lanes * sizeof(T));
 }
 
-// `v` where the lane takes part, 0 elsewhere: for sums of terms that are not 0 at 0.
-inline FloatVector zero_rest(FloatVector v, Full) {
+// `v` where the lane takes part, `rest` elsewhere: for reductions in which a padded 0 would count.
+inline FloatVector with_rest(FloatVector v, float, Full) {
   return v;
 }
-inline FloatVector zero_rest(FloatVector v, Part part) {
-  for (int i = part.lanes; i < kLanes; ++i) v[i] = 0;
+inline FloatVector with_rest(FloatVector v, float rest, Part part) {
+  for (int i = part.lanes; i < kLanes; ++i) v[i] = rest;
   return v;
 }
 
