@@ -64,6 +64,7 @@ std::vector<po::option> parse_with_boost(const std::vector<std::string>& words, 
     flag = "--" + flag.substr(std::min(flag.find_first_not_of('-'), flag.size()));
     flag = flag.substr(0, flag.find('='));
     const Option* option = table.find_flag(flag.substr(2));
+    if (option) flag = "--" + option->flag();  // Boost reports the key
     switch (syntax.kind()) {
       case syntax.missing_parameter:
         throw usage_error("{} needs a value: {} {}", flag, flag, option ? option->expected : "<path>");

@@ -3,6 +3,8 @@
 // h.N.{ln_1, attn.c_attn, attn.c_proj, ln_2, mlp.c_fc, mlp.c_proj}, ln_f; matrices are [in, out].
 // model.norm, model.activation and model.bias vary the block (nanoGPT's bias-free models, RMSNorm, SwiGLU).
 
+#include <fmt/format.h>
+
 #include <cmath>
 #include <deque>
 #include <optional>

@@ -28,7 +28,8 @@ std::array<struct sigaction, kSignals.size()> previous;
 }  // namespace
 
 SignalWatch::SignalWatch() {
-  exit_asked = save_asked = 0;
+  exit_asked = 0;
+  save_asked = 0;
   for (std::size_t i = 0; i < kSignals.size(); ++i) {
     struct sigaction action {};
     action.sa_handler = note;
