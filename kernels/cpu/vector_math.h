@@ -11,7 +11,7 @@ namespace heddle::cpu {
 // x = n ln 2 + r with |r| <= ln 2 / 2, ln 2 in two parts (Cody & Waite); e^r by the polynomial of Cephes'
 // expf.
 inline FloatVector exp(FloatVector x) {
-  x = min(max(broadcast(-104.0f), x), broadcast(89.0f));  // comparisons with NaN are false: it passes both
+  x = min(broadcast(89.0f), max(broadcast(-104.0f), x));  // comparisons with NaN are false: it passes both
   constexpr float kRound = 0x1.8p23f;                     // adding it leaves an integer in the low bits
   const FloatVector shifted = x * 1.44269504088896341f + kRound;
   const FloatVector n = shifted - kRound;
@@ -30,9 +30,15 @@ inline FloatVector exp(FloatVector x) {
   return p * std::bit_cast<FloatVector>(scale1) * std::bit_cast<FloatVector>(scale2);
 }
 
-// 1 / (1 + e^-x), at most 3 ulp where it is a normal number.
-inline FloatVector sigmoid(FloatVector x) {
-  return 1.0f / (1.0f + exp(-x));
+struct Logistic {
+  FloatVector value;       // 1 / (1 + e^-x), at most 3 ulp where it is a normal number
+  FloatVector complement;  // 1 - value = 1 / (1 + e^x), as exact: it does not cancel where value is nearly 1
+};
+
+inline Logistic logistic(FloatVector x) {
+  const FloatVector e = exp(-max(x, -x));
+  const FloatVector large = 1.0f / (1.0f + e), small = e * large;
+  return {x < 0.0f ? small : large, x < 0.0f ? large : small};
 }
 
 struct NormalDistribution {

@@ -62,13 +62,21 @@ TEST(VectorMath, ExpOfSpecialValues) {
   EXPECT_TRUE(std::isnan(exp(broadcast(NAN))[0]));
 }
 
-TEST(VectorMath, Sigmoid) {
-  double worst = 0;
+TEST(VectorMath, Logistic) {
+  double worst = 0, worst_complement = 0;
+  const std::vector<float> inputs = floats_up_to(87.0f, 509);
   for_each_value(
-      floats_up_to(87.0f, 509), [](FloatVector x) { return sigmoid(x); },
+      inputs, [](FloatVector x) { return logistic(x).value; },
       [&](float x, float y) { worst = std::max(worst, ulps(y, 1 / (1 + std::exp(-double(x))))); });
+  for_each_value(
+      inputs, [](FloatVector x) { return logistic(x).complement; },
+      [&](float x, float y) {
+        worst_complement = std::max(worst_complement, ulps(y, 1 / (1 + std::exp(double(x)))));
+      });
   EXPECT_LE(worst, 3.0);
+  EXPECT_LE(worst_complement, 3.0);
   RecordProperty("worst_ulps", std::to_string(worst));
+  EXPECT_TRUE(std::isnan(logistic(broadcast(NAN)).value[0]));
 }
 
 TEST(VectorMath, NormalDistribution) {
