@@ -10,6 +10,7 @@ const char* name_of(DType dtype) {
     case DType::bf16: return "bf16";
     case DType::i32: return "i32";
     case DType::u8: return "u8";
+    case DType::f64: return "f64";
   }
   return "?";
 }
@@ -30,6 +31,11 @@ Shape contiguous_strides(const Shape& shape) {
     step *= shape[i];
   }
   return stride;
+}
+
+// Planned tensors have no data, and neither have their parts.
+void* advance(void* data, std::int64_t elements, DType dtype) {
+  return data ? static_cast<char*>(data) + elements * static_cast<std::int64_t>(size_of(dtype)) : nullptr;
 }
 
 }  // namespace
@@ -54,7 +60,7 @@ Tensor Tensor::view(Shape new_shape) const {
 Tensor Tensor::slice(int dim, std::int64_t begin, std::int64_t end) const {
   assert(dim >= 0 && dim < rank() && begin >= 0 && begin <= end && end <= shape[dim]);
   Tensor part = *this;
-  part.data = static_cast<char*>(data) + begin * stride[dim] * static_cast<std::int64_t>(size_of(dtype));
+  part.data = advance(data, begin * stride[dim], dtype);
   part.shape[dim] = end - begin;
   return part;
 }
@@ -63,7 +69,7 @@ Tensor Tensor::operator[](std::int64_t i) const {
   assert(rank() >= 1 && i >= 0 && i < shape[0]);
   Tensor part;
   part.dtype = dtype;
-  part.data = static_cast<char*>(data) + i * stride[0] * static_cast<std::int64_t>(size_of(dtype));
+  part.data = advance(data, i * stride[0], dtype);
   for (int d = 1; d < rank(); ++d) {
     part.shape.push_back(shape[d]);
     part.stride.push_back(stride[d]);

@@ -16,7 +16,7 @@
 
 namespace heddle {
 
-enum class DType : std::uint8_t { f32, bf16, i32, u8 };
+enum class DType : std::uint8_t { f32, bf16, i32, u8, f64 };  // f64: sums for the host, never activations
 
 constexpr std::size_t size_of(DType dtype) {
   switch (dtype) {
@@ -24,6 +24,7 @@ constexpr std::size_t size_of(DType dtype) {
     case DType::bf16: return 2;
     case DType::i32: return 4;
     case DType::u8: return 1;
+    case DType::f64: return 8;
   }
   return 0;
 }
@@ -60,6 +61,8 @@ template <>
 constexpr DType dtype_of<std::int32_t>() { return DType::i32; }
 template <>
 constexpr DType dtype_of<std::uint8_t>() { return DType::u8; }
+template <>
+constexpr DType dtype_of<double>() { return DType::f64; }
 
 // Up to five dimensions.
 class Shape {
@@ -111,7 +114,8 @@ struct Tensor {
   std::int64_t count() const { return shape.count(); }
   std::size_t bytes() const { return static_cast<std::size_t>(count()) * size_of(dtype); }
   bool contiguous() const;
-  explicit operator bool() const { return data != nullptr; }
+  // False for a default-constructed (absent) tensor. A planned tensor has a shape but no data.
+  explicit operator bool() const { return rank() > 0; }
 
   // The same elements under another shape of equal count; only for contiguous tensors.
   Tensor view(Shape new_shape) const;

@@ -1,0 +1,39 @@
+// What every layer's forward and backward gets: where to compute, what to keep, and who else computes.
+#pragma once
+
+#include "kernels/device.h"
+#include "kernels/ops.h"
+#include "kernels/philox.h"
+#include "parallel/gradient_reducer.h"
+#include "parallel/mesh.h"
+#include "parallel/tape.h"
+
+namespace heddle {
+
+struct Context {
+  Device& device;
+  Ops& ops;
+  Mesh& mesh;
+  Tape& tape;
+  DType act = DType::f32;
+  GradientReducer* reducer = nullptr;  // null where there is no backward
+  bool training = false;               // dropout is on, and layers push what their backward needs
+  bool recompute_blocks = false;       // keep only each block's input and run its forward again in the backward
+  bool row_invariant = false;          // a row's bits do not depend on the other rows (generation with a cache)
+  const std::uint32_t* step = nullptr;  // device: the training step, for dropout
+  std::uint32_t first_sample = 0;      // number within the global batch of this micro-batch's first sample
+
+  Stream& stream() { return device.compute_stream(); }
+  Communicator& tensor_group() { return mesh.tensor(); }
+  int tensor_ranks() { return mesh.layout().tensor_parallel; }
+
+  // The gradient of this parameter is complete for this micro-batch.
+  void gradient_ready(const Parameter& parameter) {
+    if (reducer) reducer->ready(parameter);
+  }
+  Dropout dropout(float probability, std::uint64_t key) const {
+    return {training ? probability : 0.0f, key, step, first_sample};
+  }
+};
+
+}  // namespace heddle

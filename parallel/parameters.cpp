@@ -1,0 +1,135 @@
+#include "parallel/parameters.h"
+
+#include <algorithm>
+#include <vector>
+
+#include "kernels/error.h"
+#include "kernels/ops.h"
+#include "kernels/philox.h"
+
+namespace heddle {
+
+namespace {
+
+// Slices start at a cache line in every dtype, so that vector kernels never straddle two parameters.
+constexpr std::int64_t kAlignment = 64;
+
+// Calls visit(global index, local index, run length) for each contiguous run of a piece.
+template <typename Visit>
+void for_each_run(const ShardPiece& piece, const Shape& global, const Shape& local, Visit visit) {
+  const int rank = global.rank(), last = rank - 1;
+  std::int64_t rows = 1;
+  for (int d = 0; d < last; ++d) rows *= piece.extent[d];
+  for (std::int64_t row = 0; row < rows; ++row) {
+    std::int64_t rest = row, global_index = 0, local_index = 0, global_step = global[last], local_step = local[last];
+    for (int d = last - 1; d >= 0; --d) {
+      const std::int64_t i = rest % piece.extent[d];
+      rest /= piece.extent[d];
+      global_index += (piece.global_offset[d] + i) * global_step;
+      local_index += (piece.local_offset[d] + i) * local_step;
+      global_step *= global[d];
+      local_step *= local[d];
+    }
+    visit(global_index + piece.global_offset[last], local_index + piece.local_offset[last], piece.extent[last]);
+  }
+}
+
+}  // namespace
+
+Parameter& ParameterTable::add(ParameterSpec spec) {
+  if (find(spec.name)) throw error("the model names two parameters {}", spec.name);
+  Parameter parameter;
+  parameter.local = local_shape(spec.shape, spec.sharding, ranks_);
+  parameter.offset = flat_count_;
+  parameter.spec = std::move(spec);
+  flat_count_ += (parameter.count() + kAlignment - 1) / kAlignment * kAlignment;
+  parameters_.push_back(std::move(parameter));
+  return parameters_.back();
+}
+
+ParameterTable::Bytes ParameterTable::bytes(DType act, Purpose purpose) const {
+  const std::size_t f32 = static_cast<std::size_t>(flat_count_) * 4;
+  Bytes bytes;
+  if (act != DType::f32) bytes.values = static_cast<std::size_t>(flat_count_) * size_of(act);
+  if (act == DType::f32 || purpose == Purpose::training) bytes.master = f32;
+  if (purpose == Purpose::training) bytes.gradients = f32, bytes.moments = 2 * f32;
+  return bytes;
+}
+
+void ParameterTable::allocate(Device& device, DType act, Purpose purpose) {
+  const std::size_t f32 = static_cast<std::size_t>(flat_count_) * 4;
+  const bool training = purpose == Purpose::training;
+  if (act == DType::f32 || training) master_memory_ = device.allocate(f32);
+  if (act != DType::f32) value_memory_ = device.allocate(static_cast<std::size_t>(flat_count_) * size_of(act));
+  if (training) {
+    gradient_memory_ = device.allocate(f32);
+    moment1_memory_ = device.allocate(f32);
+    moment2_memory_ = device.allocate(f32);
+    gradients_ = Tensor(gradient_memory_.data(), DType::f32, {flat_count_});
+  }
+  for (Parameter& p : parameters_) {
+    const auto slice = [&](const Memory& memory, DType dtype) {
+      if (memory.bytes() == 0) return Tensor();
+      char* base = static_cast<char*>(memory.data());
+      return Tensor(base ? base + p.offset * static_cast<std::int64_t>(size_of(dtype)) : nullptr, dtype, p.local);
+    };
+    p.master = slice(master_memory_, DType::f32);
+    p.value = act == DType::f32 ? p.master : slice(value_memory_, act);
+    p.gradient = slice(gradient_memory_, DType::f32);
+    p.moment1 = slice(moment1_memory_, DType::f32);
+    p.moment2 = slice(moment2_memory_, DType::f32);
+  }
+}
+
+void ParameterTable::initialize(Device& device, std::uint64_t seed) {
+  std::vector<float> host;
+  for (Parameter& p : parameters_) {
+    host.assign(static_cast<std::size_t>(p.count()), 0.0f);
+    const Initializer init = p.spec.initializer;
+    const std::uint64_t key = philox_key(seed, "init/" + p.spec.name);
+    if (init.kind != Initializer::Kind::zeros) {
+      for (const ShardPiece& piece : shard_pieces(p.spec.shape, p.spec.sharding, rank_, ranks_))
+        for_each_run(piece, p.spec.shape, p.local, [&](std::int64_t global, std::int64_t local, std::int64_t n) {
+          if (init.kind == Initializer::Kind::ones) {
+            std::fill_n(host.begin() + local, n, 1.0f);
+            return;
+          }
+#pragma omp parallel for schedule(static) if (n > 4096)
+          for (std::int64_t i = 0; i < n; ++i)
+            host[static_cast<std::size_t>(local + i)] =
+                init.standard_deviation * philox_normal(key, static_cast<std::uint64_t>(global + i));
+        });
+    }
+    // Through the master where there is one; inference in bf16 has only the value.
+    if (p.master) {
+      device.copy_to_device(device.compute_stream(), p.master, host.data());
+      device.compute_stream().synchronize();
+    } else {
+      std::vector<bfloat16> rounded(host.size());
+      std::transform(host.begin(), host.end(), rounded.begin(), [](float v) { return bfloat16(v); });
+      device.copy_to_device(device.compute_stream(), p.value, rounded.data());
+      device.compute_stream().synchronize();
+    }
+  }
+  refresh_values(device);
+}
+
+void ParameterTable::refresh_values(Device& device) {
+  for (Parameter& p : parameters_)
+    if (p.master && p.value.dtype != DType::f32) device.ops().copy(p.master, p.value);
+  device.ops().parameters_changed();
+}
+
+Parameter* ParameterTable::find(const std::string& name) {
+  for (Parameter& p : parameters_)
+    if (p.spec.name == name) return &p;
+  return nullptr;
+}
+
+std::int64_t ParameterTable::global_count() const {
+  std::int64_t count = 0;
+  for (const Parameter& p : parameters_) count += p.spec.shape.count();
+  return count;
+}
+
+}  // namespace heddle

@@ -1,0 +1,87 @@
+// ParameterTable: every parameter of a model as a named slice of flat buffers, with its place in the global model.
+//
+// Initialisation, buckets, clipping, the optimizer, checkpoints and counts all walk this one table. A model's
+// constructor adds its parameters (no memory yet, so that any size can be counted); allocate() then gives them
+// storage:
+//   value      act  what the layers compute with (the master itself in fp32)
+//   gradient   f32  accumulated over micro-batches and reduced over the data group
+//   master, moment1, moment2  f32
+#pragma once
+
+#include <cstdint>
+#include <deque>
+#include <string>
+
+#include "kernels/device.h"
+#include "kernels/tensor.h"
+#include "parallel/sharding.h"
+
+namespace heddle {
+
+struct Initializer {
+  enum class Kind { zeros, ones, normal } kind = Kind::zeros;
+  float standard_deviation = 0;
+
+  static Initializer zeros() { return {Kind::zeros, 0}; }
+  static Initializer ones() { return {Kind::ones, 0}; }
+  static Initializer normal(float standard_deviation) { return {Kind::normal, standard_deviation}; }
+};
+
+struct ParameterSpec {
+  std::string name;   // Hugging Face's, e.g. "h.0.attn.c_attn.weight"
+  Shape shape;        // global
+  Sharding sharding;
+  Initializer initializer;
+  bool decay = true;  // weight decay belongs on matrices, not on biases and norms
+};
+
+struct Parameter {
+  ParameterSpec spec;
+  Shape local;              // this rank's shape, padding included
+  std::int64_t offset = 0;  // in the flat buffers, elements
+  Tensor value, gradient, master, moment1, moment2;
+
+  std::int64_t count() const { return local.count(); }
+};
+
+class ParameterTable {
+ public:
+  // `ranks`, `rank`: of the tensor-parallel group.
+  ParameterTable(int ranks, int rank) : ranks_(ranks), rank_(rank) {}
+
+  // The reference stays valid. Names are unique.
+  Parameter& add(ParameterSpec spec);
+
+  enum class Purpose { training, inference };  // inference: values only
+  void allocate(Device& device, DType act, Purpose purpose);
+  // Of the flat buffers that allocate() would make, per rank.
+  struct Bytes {
+    std::size_t values = 0, gradients = 0, master = 0, moments = 0;
+    std::size_t total() const { return values + gradients + master + moments; }
+  };
+  Bytes bytes(DType act, Purpose purpose) const;
+
+  // Every element from (seed, name, global index): the same model on any layout. Writes master and value.
+  void initialize(Device& device, std::uint64_t seed);
+  // value = rounded master, after masters were loaded. No work in fp32.
+  void refresh_values(Device& device);
+
+  std::deque<Parameter>& parameters() { return parameters_; }
+  const std::deque<Parameter>& parameters() const { return parameters_; }
+  Parameter* find(const std::string& name);
+
+  std::int64_t global_count() const;                    // exact number of parameters of the model
+  std::int64_t flat_count() const { return flat_count_; }  // elements of a flat buffer on this rank
+  const Tensor& flat_gradients() const { return gradients_; }
+  int ranks() const { return ranks_; }
+  int rank() const { return rank_; }
+
+ private:
+  int ranks_, rank_;
+  std::deque<Parameter> parameters_;
+  std::int64_t flat_count_ = 0;
+  Memory value_memory_, gradient_memory_, master_memory_, moment1_memory_, moment2_memory_;
+  Tensor gradients_;
+};
+
+}  // namespace heddle

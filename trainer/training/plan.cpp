@@ -1,0 +1,72 @@
+#include "trainer/training/plan.h"
+
+#include <algorithm>
+
+#include "kernels/plan/plan_device.h"
+
+namespace heddle {
+
+namespace {
+
+Batch planned_batch(std::int64_t samples, std::int64_t length) {
+  const Tensor tokens(nullptr, DType::i32, {samples * length});
+  return {samples, length, tokens, tokens, tokens};
+}
+
+}  // namespace
+
+StepPlan plan_step(const EngineSettings& settings, Layout layout, int rank) {
+  const std::unique_ptr<PlanDevice> device = make_plan_device();
+  const std::unique_ptr<Mesh> mesh = make_plan_mesh(layout, rank);
+  ParameterTable table(layout.tensor_parallel, mesh->tensor_rank());
+  const std::unique_ptr<Model> model = make_model(settings.model, settings.seed, table);
+  table.allocate(*device, settings.act, ParameterTable::Purpose::training);
+
+  Tape tape;
+  Context context{.device = *device,
+                  .ops = device->ops(),
+                  .mesh = *mesh,
+                  .tape = tape,
+                  .act = settings.act,
+                  .training = true,
+                  .recompute_blocks = settings.recompute_blocks};
+  const Batch batch = planned_batch(settings.micro_batch, settings.length);
+  const Tensor losses(nullptr, DType::f32, {settings.micro_batch * settings.length});
+  const float scale = 1;
+  model->train(context, batch, &scale, losses);
+
+  StepPlan plan;
+  plan.flops = static_cast<double>(device->totals().all().flops);
+  context.training = context.recompute_blocks = false;
+  model->evaluate(context, batch, losses);
+
+  plan.parameters = table.bytes(settings.act, ParameterTable::Purpose::training);
+  plan.activation_bytes = tape.peak_bytes();
+  if (settings.reducer.wire != DType::f32 && layout.data_parallel > 1)
+    plan.wire_bytes = static_cast<std::size_t>(table.flat_count()) * size_of(settings.reducer.wire);
+  plan.batch_bytes = static_cast<std::size_t>(settings.micro_batch * settings.length) * 4 * 4;
+  return plan;
+}
+
+std::vector<StepPlan::Row> StepPlan::rows() const {
+  std::vector<Row> rows;
+  const auto add = [&](const char* category, std::size_t bytes) {
+    if (bytes > 0) rows.push_back({category, bytes});
+  };
+  add("parameters (bf16 copy)", parameters.values);
+  add("parameters (fp32 master)", parameters.master);
+  add("gradients (fp32)", parameters.gradients);
+  add("AdamW moments (fp32)", parameters.moments);
+  add("activations", activation_bytes);
+  add("gradients on the wire", wire_bytes);
+  add("batch", batch_bytes);
+  return rows;
+}
+
+std::size_t StepPlan::total() const {
+  std::size_t sum = 0;
+  for (const Row& row : rows()) sum += row.bytes;
+  return sum;
+}
+
+}  // namespace heddle

@@ -1,0 +1,32 @@
+// What a training step of any model on any layout needs and does, found by running it on a device that computes
+// nothing: memory by category, FLOPs and traffic. Used to size the tape, to print the memory table before step 0 and
+// by `heddle inspect`, which needs neither the memory nor the ranks.
+#pragma once
+
+#include <cstdint>
+#include <string>
+#include <vector>
+
+#include "parallel/mesh.h"
+#include "trainer/training/engine.h"
+
+namespace heddle {
+
+struct StepPlan {
+  ParameterTable::Bytes parameters;
+  std::size_t activation_bytes = 0;  // peak of the tape in training and evaluation
+  std::size_t wire_bytes = 0;        // gradient buckets in a wire type other than f32
+  std::size_t batch_bytes = 0;       // token ids, positions, targets and losses of a micro-batch
+  double flops = 0;                  // of one micro-batch on this rank, recomputation included
+
+  struct Row {
+    std::string category;
+    std::size_t bytes;
+  };
+  std::vector<Row> rows() const;
+  std::size_t total() const;
+};
+
+StepPlan plan_step(const EngineSettings& settings, Layout layout, int rank);
+
+}  // namespace heddle
