@@ -46,7 +46,7 @@ std::vector<fs::path> entries_of(const fs::path& folder) {
   return entries;
 }
 
-bool exists(const fs::path& path) {
+bool is_there(const fs::path& path) {
   std::error_code ignored;
   return fs::exists(fs::symlink_status(path, ignored));
 }
@@ -114,7 +114,7 @@ void mark_best(const fs::path& folder, std::int64_t step, const nlohmann::json& 
 
 std::optional<CheckpointPath> best_checkpoint(const fs::path& folder) {
   const fs::path path = folder / kBestName;
-  if (!exists(path)) return std::nullopt;
+  if (!is_there(path)) return std::nullopt;
   const nlohmann::json content = parse_strict_json(read_small_file(path, kMaxBestBytes), path.string());
   const auto step = content.find("step");
   if (step == content.end() || !step->is_number_unsigned())
@@ -133,7 +133,7 @@ std::vector<std::string> clean_up(const fs::path& folder) {
     if (!replaced) continue;
     const fs::path current = folder / checkpoint_name(*replaced);
     try_to(failures, [&] {
-      if (exists(current)) return delete_checkpoint(path);
+      if (is_there(current)) return delete_checkpoint(path);
       rename_path(path, current);
       sync_directory(folder);
     });
@@ -144,7 +144,7 @@ std::vector<std::string> clean_up(const fs::path& folder) {
 void commit_checkpoint(const fs::path& folder, std::int64_t step, const fs::path& temporary) {
   const fs::path target = folder / checkpoint_name(step);
   const fs::path previous = target.string() + std::string(kPrevious);
-  const bool replaces = exists(target);
+  const bool replaces = is_there(target);
   if (replaces) rename_path(target, previous);
   try {
     rename_path(temporary, target);
@@ -157,9 +157,10 @@ void commit_checkpoint(const fs::path& folder, std::int64_t step, const fs::path
 
 std::vector<std::string> apply_retention(const fs::path& folder, std::int64_t just_saved,
                                          const Retention& retention) {
-  std::vector<std::string> failures = clean_up(folder);  // the checkpoint that was replaced, if any
-  if (retention.keep <= 0) return failures;
+  std::vector<std::string> failures;
   try_to(failures, [&] {
+    failures = clean_up(folder);  // the checkpoint that was replaced, if any
+    if (retention.keep <= 0) return;
     const std::optional<CheckpointPath> best = best_checkpoint(folder);
     std::vector<CheckpointPath> others = list_checkpoints(folder);
     std::erase_if(others, [&](const CheckpointPath& c) { return c.step == just_saved; });

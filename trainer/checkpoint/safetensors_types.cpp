@@ -48,6 +48,8 @@ SafetensorsType safetensors_type_of(DType dtype) {
       return SafetensorsType::I32;
     case DType::u8:
       return SafetensorsType::U8;
+    case DType::f64:
+      return SafetensorsType::F64;
   }
   return SafetensorsType::U8;
 }
@@ -62,6 +64,8 @@ std::optional<DType> dtype_of(SafetensorsType type) {
       return DType::i32;
     case SafetensorsType::U8:
       return DType::u8;
+    case SafetensorsType::F64:
+      return DType::f64;
     default:
       return std::nullopt;
   }

@@ -62,11 +62,11 @@ DatasetSplit parse_split(const json& object, const std::string& name) {
 
 bool is_prepared_folder(const std::string& folder) {
   std::error_code ignored;
-  return fs::exists(fs::path(folder) / kManifestName, ignored);
+  return fs::exists(fs::path(folder) / kDatasetManifestName, ignored);
 }
 
 DatasetManifest read_manifest(const std::string& folder) {
-  const std::string name = in_folder(folder, kManifestName);
+  const std::string name = in_folder(folder, kDatasetManifestName);
   const json file = read_json_file(name, kMaxManifestBytes);
   if (json_string(file, "format", name) != kFormat) throw error("{} is not a dataset of heddle", name);
   json_integer(file, "version", name, 1, 1);
@@ -99,7 +99,7 @@ void write_manifest(const std::string& folder, const DatasetManifest& manifest) 
     file["splits"][name] = {
         {"tokens", split.tokens}, {"documents", split.documents}, {"bytes", split.bytes}, {"shards", shards}};
   }
-  write_file_atomically(in_folder(folder, kManifestName), file.dump(2) + "\n");
+  write_file_atomically(in_folder(folder, kDatasetManifestName), file.dump(2) + "\n");
 }
 
 TokenDataset open_split(const std::string& folder, const DatasetManifest& manifest,
@@ -116,7 +116,7 @@ TokenDataset open_split(const std::string& folder, const DatasetManifest& manife
         file.shard->tokenizer_hash != manifest.tokenizer_hash ||
         file.shard->vocabulary_size != manifest.vocabulary_size) {
       throw error("{} is not the shard that {} describes; prepare the data again", path,
-                  in_folder(folder, kManifestName));
+                  in_folder(folder, kDatasetManifestName));
     }
     files.push_back(std::move(file));
   }
@@ -124,7 +124,7 @@ TokenDataset open_split(const std::string& folder, const DatasetManifest& manife
 }
 
 std::unique_ptr<Tokenizer> open_tokenizer(const std::string& folder, const DatasetManifest& manifest) {
-  const std::string path = in_folder(folder, kTokenizerName);
+  const std::string path = in_folder(folder, kDatasetTokenizerName);
   std::unique_ptr<Tokenizer> tokenizer = load_tokenizer(path);
   if (tokenizer->hash() != manifest.tokenizer_hash) {
     throw error("{} is not the tokenizer that made the data beside it; prepare the data again", path);

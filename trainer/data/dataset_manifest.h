@@ -34,8 +34,8 @@ struct DatasetManifest {
   std::map<std::string, DatasetSplit> splits;  // "train" and mostly "validation"
 };
 
-constexpr const char* kManifestName = "dataset.json";
-constexpr const char* kTokenizerName = "tokenizer.json";
+constexpr const char* kDatasetManifestName = "dataset.json";
+constexpr const char* kDatasetTokenizerName = "tokenizer.json";
 constexpr const char* kTrainSplit = "train";
 constexpr const char* kValidationSplit = "validation";
 

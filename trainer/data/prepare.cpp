@@ -315,7 +315,7 @@ DatasetManifest Preparation::run(const std::string& folder) {
   manifest.tokenizer_hash = tokenizer_->hash();
   manifest.vocabulary_size = tokenizer_->vocabulary_size();
   encode(folder, manifest);
-  save_tokenizer(*tokenizer_, (fs::path(folder) / kTokenizerName).string());
+  save_tokenizer(*tokenizer_, (fs::path(folder) / kDatasetTokenizerName).string());
   return manifest;
 }
 
@@ -354,13 +354,13 @@ void remove_other_shards(const fs::path& folder, const DatasetManifest& manifest
 
 // Moves finished data from the workshop to its folder. The folder has no manifest while it is in between.
 void publish(const fs::path& workshop, const fs::path& folder, const DatasetManifest& manifest) {
-  remove_tree(folder / kManifestName);
+  remove_tree(folder / kDatasetManifestName);
   sync_directory(folder);
   for (const auto& [name, split] : manifest.splits) {
     for (const DatasetSplit::Shard& shard : split.shards)
       rename_path(workshop / shard.file, folder / shard.file);
   }
-  rename_path(workshop / kTokenizerName, folder / kTokenizerName);
+  rename_path(workshop / kDatasetTokenizerName, folder / kDatasetTokenizerName);
   sync_directory(folder);
   write_manifest(folder.string(), manifest);
   remove_other_shards(folder, manifest);
