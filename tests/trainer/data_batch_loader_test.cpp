@@ -93,6 +93,25 @@ TEST_F(BatchLoaderTest, ErrorsReachTheCallThatWantsTheStep) {
   }
 }
 
+// One id that is not in the vocabulary, in the tokens of step 1: read ahead while step 0 is used.
+TEST_F(BatchLoaderTest, ErrorOfTheThreadIsOfItsStepOnly) {
+  std::vector<std::int32_t> header(256), ids(100, 5);
+  header[0] = 20240801;  // llm.c's format: its ids are checked when they are read
+  header[1] = 7;
+  header[2] = 100;
+  ids[15] = 77;
+  header.insert(header.end(), ids.begin(), ids.end());
+  TokenDataset data = TokenDataset::open(
+      {folder_.write("a.bin", std::string(reinterpret_cast<const char*>(header.data()), header.size() * 4))});
+  data.require_vocabulary(50);
+  BatchLoader loader(data, Sampler(100, 10, SampleOrder::sequential), {1, 0, 1});
+  for (int round = 0; round < 20; ++round) {
+    EXPECT_EQ(loader.get(0).inputs[0], 5);
+    EXPECT_NE(message_of([&] { loader.get(1); }).find("a.bin: token 15 has the id 77"), std::string::npos);
+    EXPECT_EQ(loader.get(2).inputs[0], 5);
+  }
+}
+
 TEST_F(BatchLoaderTest, RefusesImpossibleSlices) {
   const auto failure = [&](const BatchSlice& slice) {
     return message_of([&] { BatchLoader(*data_, sampler(), slice); });

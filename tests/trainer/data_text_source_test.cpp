@@ -95,8 +95,12 @@ TEST(TextSource, CompressedFilesThatStopEarlyAreErrors) {
   for (const auto& [name, packed] : {std::pair("a.gz", gzip(text)), std::pair("a.zst", zstd(text))}) {
     for (std::size_t length = 0; length < packed.size(); ++length) {
       const std::string path = folder.write(name, packed.substr(0, length));
-      EXPECT_TRUE(contains(failure({path}), path)) << name << " of " << length << " bytes";
+      const std::string message = failure({path});
+      EXPECT_TRUE(contains(message, path + (length == 0 ? " is empty" : " is truncated")))
+          << length << ": " << message;
     }
+    EXPECT_TRUE(
+        contains(failure({folder.write(name, packed + packed.substr(0, packed.size() - 1))}), "truncated"));
     EXPECT_TRUE(contains(failure({folder.write(name, packed + "rest")}), name));
     EXPECT_TRUE(contains(failure({folder.write(name, "no such data at all")}), "not valid"));
   }
