@@ -2,8 +2,9 @@
 // given text do.
 //
 // The folder afterwards (dataset_manifest.h): dataset.json, tokenizer.json, train-00000.heddle ...,
-// validation-00000.heddle ... . dataset.json is removed first and written last, so a folder that has one is
-// complete. The same inputs (by content) and settings again: nothing is done. Several processes must not
+// validation-00000.heddle ... . All is made in a folder within and moved when it is finished; dataset.json goes
+// first and comes last, so a folder that has one is complete, and a preparation that fails leaves the earlier
+// one as it was. The same inputs (by content) and settings again: nothing is done. Several processes must not
 // prepare one folder at once; in a job, rank 0 does it.
 //
 // End of text: a tokenizer that has such a token gets one after every document of a split that has more than

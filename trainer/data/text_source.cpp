@@ -148,7 +148,7 @@ std::string text_format_name(std::string_view path) {
 }
 
 std::size_t find_text_cut(std::string_view text, std::size_t from, std::size_t to) {
-  for (std::size_t p = std::min(to, text.size()); p-- > std::max<std::size_t>(from, 2);) {
+  for (std::size_t p = std::min(to, text.size()); p-- > std::max<std::size_t>(from, 1);) {
     if (text[p - 1] == '\n' && stands_between_characters(text, p - 1, p)) return p;
     if (text[p] == ' ' && stands_between_characters(text, p, p + 1)) return p;
   }

@@ -137,6 +137,10 @@ void check_expression(const std::string& pattern, const std::string& name) {
         refuse(i, "an unusual escape");
       }
       ++i;
+      // The braces of \p{L} count nothing.
+      if ((next == 'p' || next == 'P') && i + 1 < pattern.size() && pattern[i + 1] == '{') {
+        i = std::min(pattern.find('}', i), pattern.size());
+      }
     } else if (in_set) {
       if (c == '[' || (c == '&' && next == '&')) refuse(i, "a set within a set");
       in_set = c != ']';
