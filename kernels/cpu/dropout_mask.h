@@ -7,10 +7,6 @@
 #include <cmath>
 #include <cstdint>
 
-#if defined(__SSE2__)
-#include <immintrin.h>
-#endif
-
 #include "kernels/cpu/vector.h"
 #include "kernels/ops.h"
 
@@ -34,24 +30,34 @@ inline WideVector multiply_low_halves(WideVector a, WideVector b) {
 #endif
 }
 
+// The keys of Philox's ten rounds.
+struct PhiloxKeys {
+  std::uint64_t low[10], high[10];
+
+  explicit PhiloxKeys(std::uint64_t key) {
+    std::uint32_t k0 = static_cast<std::uint32_t>(key), k1 = static_cast<std::uint32_t>(key >> 32);
+    for (int round = 0; round < 10; ++round, k0 += 0x9E3779B9u, k1 += 0xBB67AE85u) {
+      low[round] = k0;
+      high[round] = k1;
+    }
+  }
+};
+
 // Philox4x32-10 (kernels/philox.h) of the counters (block, sample, step), block = first_block + 0, 1, ...:
 // word w of block b at words[4 b + w]. The wider the vector, the more words: 4 kPhiloxBlocks of them.
-inline void philox_words(std::uint64_t key, std::uint64_t first_block, std::uint32_t sample,
+inline void philox_words(const PhiloxKeys& keys, std::uint64_t first_block, std::uint32_t sample,
                          std::uint32_t step, std::uint32_t* words) {
   constexpr WideVector kNone = {};
   WideVector block;
   for (int i = 0; i < kPhiloxBlocks; ++i) block[i] = first_block + i;
   WideVector x0 = block, x1 = block >> 32, x2 = kNone + sample, x3 = kNone + step;
-  std::uint32_t k0 = static_cast<std::uint32_t>(key), k1 = static_cast<std::uint32_t>(key >> 32);
   for (int round = 0; round < 10; ++round) {
     const WideVector p0 = multiply_low_halves(x0, kNone + 0xD2511F53u);
     const WideVector p1 = multiply_low_halves(x2, kNone + 0xCD9E8D57u);
-    x0 = (p1 >> 32) ^ x1 ^ k0;
-    x2 = (p0 >> 32) ^ x3 ^ k1;
+    x0 = (p1 >> 32) ^ x1 ^ keys.low[round];
+    x2 = (p0 >> 32) ^ x3 ^ keys.high[round];
     x1 = p1;
     x3 = p0;
-    k0 += 0x9E3779B9u;
-    k1 += 0xBB67AE85u;
   }
   // Little endian: a 64-bit lane stored is its low word, then its high word.
   const WideVector first = (x0 & 0xffffffffu) | (x1 << 32), second = (x2 & 0xffffffffu) | (x3 << 32);
@@ -73,7 +79,7 @@ class DropoutMask {
   static constexpr std::int64_t kChunk = 2 * kLanes;
 
   explicit DropoutMask(const Dropout& dropout)
-      : key_(dropout.key),
+      : keys_(dropout.key),
         step_(*dropout.step),
         threshold_(static_cast<std::uint32_t>(std::floor(double(dropout.probability) * 0x1p32))),
         factor_(1.0f / (1.0f - dropout.probability)) {}
@@ -100,7 +106,7 @@ class DropoutMask {
   // kChunk factors from an element that is a multiple of 4.
   void chunk(std::uint32_t sample, std::uint64_t begin, float* out) const {
     std::uint32_t words[kChunk];
-    philox_words(key_, begin / 4, sample, step_, words);
+    philox_words(keys_, begin / 4, sample, step_, words);
     for (int half = 0; half < 2; ++half) {
       UIntVector word;
       std::memcpy(&word, words + half * kLanes, sizeof word);
@@ -108,7 +114,7 @@ class DropoutMask {
     }
   }
 
-  std::uint64_t key_;
+  PhiloxKeys keys_;
   std::uint32_t step_, threshold_;
   float factor_;
 };
