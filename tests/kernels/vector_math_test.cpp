@@ -152,9 +152,9 @@ TEST(VectorMath, PartsTouchOnlyTheirLanes) {
 TEST(VectorMath, PhiloxWordsAreTheScalarOnes) {
   for (std::uint64_t first_block : {0ull, 0xfffffffeull, 0x123456789abcdefull}) {
     const std::uint64_t key = 0xfedcba9876543210ull;
-    std::uint32_t words[4 * kPhiloxBlocks];
+    std::uint32_t words[kPhiloxWords];
     philox_words(PhiloxKeys(key), first_block, 0x89abcdefu, 77, words);
-    for (std::uint64_t i = 0; i < kPhiloxBlocks; ++i) {
+    for (std::uint64_t i = 0; i < kPhiloxWords / 4; ++i) {
       const std::uint64_t block = first_block + i;
       const PhiloxBlock expected = philox(
           key, {static_cast<std::uint32_t>(block), static_cast<std::uint32_t>(block >> 32), 0x89abcdefu, 77});
