@@ -216,16 +216,18 @@ TEST(Counts, ShardsAddUpToTheModel) {
 }
 
 TEST(Plan, OfALayoutNamesWhatDoesNotDivide) {
+  const std::unique_ptr<Device> device = make_cpu_device(1);
   EngineSettings settings = small_engine(small_gpt());
-  EXPECT_THROW(plan_step(settings, {1, 2}, 0), UsageError);  // 3 heads
-  const StepPlan plan = plan_step(settings, {4, 3}, 5);
+  EXPECT_THROW(plan_step(settings, {1, 2}, 0, *device), UsageError);  // 3 heads
+  const StepPlan plan = plan_step(settings, {4, 3}, 5, *device);
   EXPECT_GT(plan.activation_bytes, 0u);
   EXPECT_GT(plan.flops, 0);
-  EXPECT_LT(plan.parameters.master, plan_step(settings, {4, 1}, 0).parameters.master);
+  EXPECT_LT(plan.parameters.master, plan_step(settings, {4, 1}, 0, *device).parameters.master);
 }
 
 // 6 x the parameters in matrix products, per token; the plan counts the same products one by one.
 TEST(Plan, FlopsAgreeWithTheFormula) {
+  const std::unique_ptr<Device> device = make_cpu_device(1);
   const EngineSettings settings = small_engine(small_gpt());
   ParameterTable table(1, 0);
   const std::unique_ptr<Model> model = make_model(settings.model, 0, table);
@@ -237,7 +239,7 @@ TEST(Plan, FlopsAgreeWithTheFormula) {
   const double tokens = static_cast<double>(settings.micro_batch * settings.length);
   const double products = 6 * (layers * 12 * d * d + d * 64) * tokens;
   const double visible_pairs = length * (length + 1) / 2 * static_cast<double>(settings.micro_batch);
-  EXPECT_DOUBLE_EQ(plan_step(settings, {1, 1}, 0).flops, products + layers * visible_pairs * 4 * d * 3.5);
+  EXPECT_DOUBLE_EQ(plan_step(settings, {1, 1}, 0, *device).flops, products + layers * visible_pairs * 4 * d * 3.5);
 }
 
 }  // namespace

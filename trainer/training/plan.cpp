@@ -15,8 +15,8 @@ Batch planned_batch(std::int64_t samples, std::int64_t length) {
 
 }  // namespace
 
-StepPlan plan_step(const EngineSettings& settings, Layout layout, int rank) {
-  const std::unique_ptr<PlanDevice> device = make_plan_device();
+StepPlan plan_step(const EngineSettings& settings, Layout layout, int rank, Device& planned) {
+  const std::unique_ptr<PlanDevice> device = make_plan_device(&planned);
   const std::unique_ptr<Mesh> mesh = make_plan_mesh(layout, rank);
   ParameterTable table(layout.tensor_parallel, mesh->tensor_rank());
   const std::unique_ptr<Model> model = make_model(settings.model, settings.seed, table);
