@@ -62,6 +62,18 @@ TEST(VectorMath, ExpOfSpecialValues) {
   EXPECT_TRUE(std::isnan(exp(broadcast(NAN))[0]));
 }
 
+TEST(VectorMath, Exp2) {
+  double worst = 0;
+  for_each_value(
+      floats_up_to(127.0f, 509), [](FloatVector x) { return exp2(x); },
+      [&](float x, float y) { worst = std::max(worst, ulps(y, std::exp2(double(x)))); });
+  EXPECT_LE(worst, 1.0);
+  RecordProperty("worst_ulps", std::to_string(worst));
+  for (float x : {-kInfinity, -1e30f, -151.0f}) EXPECT_EQ(exp2(broadcast(x))[0], 0.0f);
+  EXPECT_EQ(exp2(broadcast(0.0f))[0], 1.0f);
+  EXPECT_TRUE(std::isnan(exp2(broadcast(NAN))[0]));
+}
+
 TEST(VectorMath, Reciprocal) {
   double worst = 0;
   std::vector<float> inputs;
