@@ -9,9 +9,11 @@
 #include <exception>
 
 #include "kernels/error.h"
+#include "parallel/affinity.h"
 #include "parallel/environment.h"
 #include "parallel/mpi_communicator.h"
 #include "parallel/mpi_error.h"
+#include "parallel/thread_binding.h"
 #include "parallel/unique_comm.h"
 #include "parallel/watchdog.h"
 
@@ -44,6 +46,14 @@ std::vector<std::string> gather_hosts(MPI_Comm comm, int size) {
   for (int rank = 0; rank < size; ++rank)
     hosts.emplace_back(&all[static_cast<std::size_t>(rank) * kHostBytes]);
   return hosts;
+}
+
+std::vector<cpu_set_t> gather_masks(const UniqueComm& local) {
+  std::vector<cpu_set_t> masks(static_cast<std::size_t>(local.size()));
+  mpi_check(MPI_Allgather(&process_cores(), sizeof(cpu_set_t), MPI_BYTE, masks.data(), sizeof(cpu_set_t),
+                          MPI_BYTE, local.get()),
+            "MPI_Allgather");
+  return masks;
 }
 
 void start_mpi(int* argc, char*** argv) {
@@ -87,6 +97,7 @@ MpiSession::MpiSession(int* argc, char*** argv, Settings settings) : state_(std:
     const UniqueComm local = UniqueComm::split_by_host(MPI_COMM_WORLD);
     s.local_rank = local.rank();
     s.local_size = local.size();
+    set_rank_cores(share_of_cores(gather_masks(local), s.local_rank));
   }
   if (s.size > 1)
     s.watchdog = std::make_unique<Watchdog>(UniqueComm::duplicate(MPI_COMM_WORLD), s.hosts, settings.timeout);
@@ -132,9 +143,10 @@ std::unique_ptr<Mesh> MpiSession::make_mesh(Layout layout, Device& device) {
   State& s = *state_;
   const std::int64_t ranks = std::int64_t{layout.data_parallel} * layout.tensor_parallel;
   if (layout.data_parallel < 1 || layout.tensor_parallel < 1 || ranks != s.size)
-    throw usage_error("data x tensor parallel = {}x{} does not fit {} rank{}: possible are {}",
-                      layout.data_parallel, layout.tensor_parallel, s.size, s.size == 1 ? "" : "s",
-                      possible_layouts(s.size));
+    throw Error(fmt::format("data x tensor parallel = {}x{} does not fit {} rank{}: possible are {}",
+                            layout.data_parallel, layout.tensor_parallel, s.size, s.size == 1 ? "" : "s",
+                            possible_layouts(s.size)),
+                kExitUsage, /*on_all_ranks=*/true);
   if (device.kind() == DeviceKind::plan) return make_plan_mesh(layout, s.rank);
   if (device.kind() != DeviceKind::cpu && s.size > 1)
     throw error("there is no communicator for several ranks on device {}", name_of(device.kind()));

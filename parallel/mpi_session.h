@@ -33,7 +33,7 @@ class MpiSession {
   std::string host() const;
   std::string library_version() const;  // "Open MPI 4.1.4"
 
-  // data_parallel * tensor_parallel must be size(); UsageError names the layouts that work.
+  // data_parallel * tensor_parallel must be size(); a usage Error on all ranks names the layouts that work.
   std::unique_ptr<Mesh> make_mesh(Layout layout, Device& device);
 
   // What the watchdog reports of this rank: the step and the activity it is in ("forward", "saving

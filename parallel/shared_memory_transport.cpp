@@ -84,8 +84,9 @@ void SharedMemoryTransport::wait_for(int rank, const Patience& patience) const {
   const auto arrived = [&](std::memory_order order) {
     return static_cast<std::int32_t>(other.announced.load(order) - step_) >= 0;
   };
-  const int spins = patience.urgent() ? 500 : 50;  // about 20 and 2 microseconds
-  const int yields = patience.urgent() ? 100 : 0;  // more ranks than cores: the awaited one may need ours
+  const int spins = 50;  // about 2 microseconds
+  const int yields =
+      patience.urgent() ? 200 : 0;  // the awaited rank may need our core; else as good as spinning
   for (int i = 0; i < spins; ++i) {
     if (arrived(std::memory_order_acquire)) return;
     pause_briefly();

@@ -21,14 +21,14 @@ struct Relu {
   }
 };
 
-// 1 + tanh(u) = 2 sigmoid(2u), which does not cancel for negative u.
+// (1 + tanh(u)) / 2 = 1 / (1 + exp(-2u)), which does not cancel for negative u.
 struct GeluTanh {
   static ValueAndSlope at(FloatVector x) {
     constexpr float kTwoSqrt2OverPi = 1.59576912160573071176f, kCubic = 0.044715f;
     const FloatVector square = x * x;
-    const FloatVector s = sigmoid(x * (kTwoSqrt2OverPi + (kTwoSqrt2OverPi * kCubic) * square));
+    const auto [s, complement] = logistic(x * (kTwoSqrt2OverPi + (kTwoSqrt2OverPi * kCubic) * square));
     const FloatVector inner_slope = kTwoSqrt2OverPi + (3 * kTwoSqrt2OverPi * kCubic) * square;
-    return {x * s, s + x * s * (1.0f - s) * inner_slope};
+    return {x * s, s + x * s * complement * inner_slope};
   }
 };
 
@@ -41,8 +41,8 @@ struct GeluErf {
 
 struct Silu {
   static ValueAndSlope at(FloatVector x) {
-    const FloatVector s = sigmoid(x);
-    return {x * s, s * (1.0f + x * (1.0f - s))};
+    const auto [s, complement] = logistic(x);
+    return {x * s, s + x * s * complement};
   }
 };
 
@@ -50,16 +50,11 @@ struct Silu {
 template <typename Body>
 void with_activation(Activation kind, Body body) {
   switch (kind) {
-    case Activation::none:
-      return body(Identity{});
-    case Activation::relu:
-      return body(Relu{});
-    case Activation::gelu_tanh:
-      return body(GeluTanh{});
-    case Activation::gelu_erf:
-      return body(GeluErf{});
-    case Activation::silu:
-      return body(Silu{});
+    case Activation::none: return body(Identity{});
+    case Activation::relu: return body(Relu{});
+    case Activation::gelu_tanh: return body(GeluTanh{});
+    case Activation::gelu_erf: return body(GeluErf{});
+    case Activation::silu: return body(Silu{});
   }
 }
 

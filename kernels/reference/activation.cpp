@@ -4,42 +4,50 @@
 
 namespace heddle::reference {
 
+namespace {
+
+constexpr double kSqrt2OverPi = 0.79788456080286535588, kSqrtHalf = 0.70710678118654752440;
+constexpr double kInverseSqrt2Pi = 0.39894228040143267794;  // 1 / sqrt(2 pi)
+
+// Two forms differ from the comments in ops.h so that the lower tails do not cancel to 0, the definitions
+// being the same: (1 + tanh(u)) / 2 = 1 / (1 + exp(-2u)) and 1 + erf(z) = erfc(-z).
+
+template <typename Real>
+Real gelu_tanh_share(Real x) {  // (1 + tanh(u)) / 2
+  const Real u = Real(kSqrt2OverPi) * (x + Real(0.044715) * x * x * x);
+  return 1 / (1 + std::exp(-2 * u));
+}
+
+template <typename Real>
+Real gelu_erf_share(Real x) {  // (1 + erf(x / sqrt 2)) / 2
+  return Real(0.5) * std::erfc(-x * Real(kSqrtHalf));
+}
+
+}  // namespace
+
 template <typename Real>
 Real activate(Activation kind, Real x) {
-  const Real sqrt_2_over_pi = static_cast<Real>(0.79788456080286535588);
-  const Real sqrt_half = static_cast<Real>(0.70710678118654752440);
   switch (kind) {
-    case Activation::none:
-      return x;
-    case Activation::relu:
-      return x > 0 ? x : Real(0);
-    case Activation::gelu_tanh:
-      return Real(0.5) * x * (1 + std::tanh(sqrt_2_over_pi * (x + Real(0.044715) * x * x * x)));
-    case Activation::gelu_erf:
-      return Real(0.5) * x * (1 + std::erf(x * sqrt_half));
-    case Activation::silu:
-      return x / (1 + std::exp(-x));
+    case Activation::none: return x;
+    case Activation::relu: return x > 0 ? x : Real(0);
+    case Activation::gelu_tanh: return x * gelu_tanh_share(x);
+    case Activation::gelu_erf: return x * gelu_erf_share(x);
+    case Activation::silu: return x / (1 + std::exp(-x));
   }
   return x;
 }
 
 template <typename Real>
 Real activation_derivative(Activation kind, Real x) {
-  const Real sqrt_2_over_pi = static_cast<Real>(0.79788456080286535588);
-  const Real sqrt_half = static_cast<Real>(0.70710678118654752440);
-  const Real inverse_sqrt_2_pi = static_cast<Real>(0.39894228040143267794);
   switch (kind) {
-    case Activation::none:
-      return 1;
-    case Activation::relu:
-      return x > 0 ? Real(1) : Real(0);
+    case Activation::none: return 1;
+    case Activation::relu: return x > 0 ? Real(1) : Real(0);
     case Activation::gelu_tanh: {
-      const Real t = std::tanh(sqrt_2_over_pi * (x + Real(0.044715) * x * x * x));
-      const Real inner_derivative = sqrt_2_over_pi * (1 + 3 * Real(0.044715) * x * x);
-      return Real(0.5) * (1 + t) + Real(0.5) * x * (1 - t * t) * inner_derivative;
+      const Real share = gelu_tanh_share(x), tanh = 2 * share - 1;
+      const Real inner_derivative = Real(kSqrt2OverPi) * (1 + 3 * Real(0.044715) * x * x);
+      return share + Real(0.5) * x * (1 - tanh * tanh) * inner_derivative;
     }
-    case Activation::gelu_erf:
-      return Real(0.5) * (1 + std::erf(x * sqrt_half)) + x * inverse_sqrt_2_pi * std::exp(-x * x / 2);
+    case Activation::gelu_erf: return gelu_erf_share(x) + x * Real(kInverseSqrt2Pi) * std::exp(-x * x / 2);
     case Activation::silu: {
       const Real sigmoid = 1 / (1 + std::exp(-x));
       return sigmoid * (1 + x * (1 - sigmoid));

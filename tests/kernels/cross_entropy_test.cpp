@@ -75,7 +75,9 @@ TEST_P(CrossEntropyTest, WholeVocabulary) {
     expect_close(loss, exact_loss.loss, naive_loss.loss, what + " loss");
     expect_close(log_sum_exp, exact_loss.log_sum_exp, naive_loss.log_sum_exp, what + " log_sum_exp");
     for (std::int64_t n = 0; n < c.rows; ++n)
-      if (target_values[n] < 0) EXPECT_EQ(loss.values<float>()(n), 0.0f);
+      if (target_values[n] < 0) {
+        EXPECT_EQ(loss.values<float>()(n), 0.0f);
+      }
 
     const Scalar<float> scale(device(), 0.37f);
     const auto exact_gradient =
@@ -94,7 +96,9 @@ TEST_P(CrossEntropyTest, WholeVocabulary) {
     expect_close(Buffer(device(), act(), gradient), exact_gradient, naive_gradient, what + " gradient");
     for (std::int64_t n = 0; n < c.rows; ++n)
       for (std::int64_t v = 0; v < columns; ++v)
-        if (v >= c.valid || target_values[n] < 0) ASSERT_EQ(gradient(n, v), 0);
+        if (v >= c.valid || target_values[n] < 0) {
+          ASSERT_EQ(gradient(n, v), 0);
+        }
   }
 }
 

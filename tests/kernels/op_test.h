@@ -32,6 +32,7 @@ struct OpCase {
 
 // Test names: cpu3_bf16.
 std::string case_name(const testing::TestParamInfo<OpCase>& info);
+void PrintTo(const OpCase& op_case, std::ostream* out);
 std::vector<OpCase> all_cases();
 
 // Tests of operations, run on every backend with activations in f32 and bf16.

@@ -76,7 +76,7 @@ TEST_P(OptimizerTest, Sums) {
     ops().squared_norm(x, squares.get());
     ops().sum(x, total.get());
     const double exact_squares = 2.5 + reference::squared_norm(x.values<double>());
-    EXPECT_NEAR(squares.value(), exact_squares, 1e-13 * exact_squares);
+    EXPECT_NEAR(squares.value(), exact_squares, 1e-12 * exact_squares);
     EXPECT_NEAR(total.value(), -1.5 + reference::sum(x.values<double>()), 1e-12 * (1 + count));
   }
 }

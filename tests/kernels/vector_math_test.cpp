@@ -47,11 +47,11 @@ TEST(VectorMath, Exp) {
       [&](float x, float y) {
         const double exact = std::exp(double(x));
         if (exact > std::numeric_limits<float>::max())
-          ASSERT_TRUE(y == kInfinity || ulps(y, exact) <= 1) << x;
+          ASSERT_TRUE(y == kInfinity || ulps(y, exact) <= 1.25) << x;
         else
           worst = std::max(worst, ulps(y, exact));
       });
-  EXPECT_LE(worst, 1.0);
+  EXPECT_LE(worst, 1.25);
   RecordProperty("worst_ulps", std::to_string(worst));
 }
 
@@ -62,13 +62,33 @@ TEST(VectorMath, ExpOfSpecialValues) {
   EXPECT_TRUE(std::isnan(exp(broadcast(NAN))[0]));
 }
 
-TEST(VectorMath, Sigmoid) {
+TEST(VectorMath, Reciprocal) {
   double worst = 0;
+  std::vector<float> inputs;
+  for (std::uint32_t bits = 0; bits < 1u << 23; bits += 7)
+    for (int exponent : {0, 1, 50, 99}) inputs.push_back(std::ldexp(1.0f + bits * 0x1p-23f, exponent));
+  inputs.resize(inputs.size() / kLanes * kLanes);
   for_each_value(
-      floats_up_to(87.0f, 509), [](FloatVector x) { return sigmoid(x); },
+      inputs, [](FloatVector x) { return reciprocal(x); },
+      [&](float x, float y) { worst = std::max(worst, ulps(y, 1 / double(x))); });
+  EXPECT_LE(worst, 1.0);
+}
+
+TEST(VectorMath, Logistic) {
+  double worst = 0, worst_complement = 0;
+  const std::vector<float> inputs = floats_up_to(87.0f, 509);
+  for_each_value(
+      inputs, [](FloatVector x) { return logistic(x).value; },
       [&](float x, float y) { worst = std::max(worst, ulps(y, 1 / (1 + std::exp(-double(x))))); });
+  for_each_value(
+      inputs, [](FloatVector x) { return logistic(x).complement; },
+      [&](float x, float y) {
+        worst_complement = std::max(worst_complement, ulps(y, 1 / (1 + std::exp(double(x)))));
+      });
   EXPECT_LE(worst, 3.0);
+  EXPECT_LE(worst_complement, 3.0);
   RecordProperty("worst_ulps", std::to_string(worst));
+  EXPECT_TRUE(std::isnan(logistic(broadcast(NAN)).value[0]));
 }
 
 TEST(VectorMath, NormalDistribution) {
@@ -132,9 +152,9 @@ TEST(VectorMath, PartsTouchOnlyTheirLanes) {
 TEST(VectorMath, PhiloxWordsAreTheScalarOnes) {
   for (std::uint64_t first_block : {0ull, 0xfffffffeull, 0x123456789abcdefull}) {
     const std::uint64_t key = 0xfedcba9876543210ull;
-    std::uint32_t words[4 * kPhiloxBlocks];
-    philox_words(key, first_block, 0x89abcdefu, 77, words);
-    for (std::uint64_t i = 0; i < kPhiloxBlocks; ++i) {
+    std::uint32_t words[kPhiloxWords];
+    philox_words(PhiloxKeys(key), first_block, 0x89abcdefu, 77, words);
+    for (std::uint64_t i = 0; i < kPhiloxWords / 4; ++i) {
       const std::uint64_t block = first_block + i;
       const PhiloxBlock expected = philox(
           key, {static_cast<std::uint32_t>(block), static_cast<std::uint32_t>(block >> 32), 0x89abcdefu, 77});

@@ -70,13 +70,17 @@ TEST_F(SafetensorsFile, RoundTrip) {
   EXPECT_NE(error_of([&] { reader.read(b, 4, six, 3); }).find("'b'"), std::string::npos);
 }
 
-// The bytes that the reference implementation writes (safetensors 0.4, numpy.save of {"a": [[1, 2]]} in
-// float32).
-TEST_F(SafetensorsFile, BytesAreThoseOfTheFormat) {
-  const SafetensorsHeader header = SafetensorsHeader::plan({{"a", SafetensorsType::F32, {1, 2}, 0, 0}}, {});
-  std::string expected = R"({"a":{"dtype":"F32","shape":[1,2],"data_offsets":[0,8]}})";
-  expected.resize((expected.size() + 7) / 8 * 8, ' ');
-  EXPECT_EQ(header.to_bytes(), with_length(expected, expected.size()));
+// What the Python package safetensors 0.8.0 writes for numpy arrays b float16[3], a float32[2,2], s int64[].
+TEST_F(SafetensorsFile, BytesAreThoseOfTheReferenceWriter) {
+  const SafetensorsHeader header = SafetensorsHeader::plan({{"b", SafetensorsType::F16, {3}, 0, 0},
+                                                            {"a", SafetensorsType::F32, {2, 2}, 0, 0},
+                                                            {"s", SafetensorsType::I64, {}, 0, 0}},
+                                                           {{"format", "pt"}});
+  const std::string expected =
+      R"({"__metadata__":{"format":"pt"},"s":{"dtype":"I64","shape":[],"data_offsets":[0,8]},)"
+      R"("a":{"dtype":"F32","shape":[2,2],"data_offsets":[8,24]},)"
+      R"("b":{"dtype":"F16","shape":[3],"data_offsets":[24,30]}}     )";
+  EXPECT_EQ(header.to_bytes(), with_length(expected, 0xc8));
 }
 
 TEST_F(SafetensorsFile, AcceptsWhatTheFormatAllows) {

@@ -3,6 +3,7 @@
 #include <chrono>
 
 #include "kernels/error.h"
+#include "parallel/thread_binding.h"
 
 namespace heddle {
 

@@ -22,7 +22,8 @@ struct CheckpointOptionsFile {
 };
 CheckpointOptionsFile options_of_checkpoint(const std::string& path);
 
-// The tokenizer that lies beside a checkpoint: in its folder, or up to two above (the run's). Throws Error.
+// The tokenizer.json that lies beside a checkpoint: in its folder, or up to two above (the run's). Throws Error.
+std::filesystem::path tokenizer_path_of_checkpoint(const std::filesystem::path& checkpoint);
 std::unique_ptr<Tokenizer> tokenizer_of_checkpoint(const std::filesystem::path& checkpoint);
 
 struct TrainedModel {

@@ -24,12 +24,13 @@ TEST(MpiSession, NamesTheLayoutsThatWork) {
     try {
       session().make_mesh(layout, *device);
       FAIL() << layout.data_parallel << "x" << layout.tensor_parallel;
-    } catch (const UsageError& e) {
+    } catch (const Error& e) {
       const std::string text = e.what();
       const std::string expected =
           session().size() == 4 ? "4 ranks: possible are 4x1, 2x2, 1x4" : "1 rank: possible are 1x1";
       EXPECT_NE(text.find(expected), std::string::npos) << text;
       EXPECT_EQ(e.exit_code(), kExitUsage);
+      EXPECT_TRUE(e.on_all_ranks());
     }
   }
 }
