@@ -64,6 +64,7 @@ class Device {
   virtual ~Device() = default;
   virtual DeviceKind kind() const = 0;
   virtual std::string description() const = 0;  // "AMD EPYC, 2 threads" or "NVIDIA H200 139 GiB"
+  virtual int threads() const { return 1; }     // host threads that the operations use
 
   // Zero-filled memory. Throws Error with the size asked for and what is free when there is not enough.
   virtual Memory allocate(std::size_t bytes) = 0;

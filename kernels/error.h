@@ -20,12 +20,16 @@ enum ExitCode : int {
 // A failure with a message for the user. Messages have no trailing full stop or newline.
 class Error : public std::runtime_error {
  public:
-  explicit Error(const std::string& message, int exit_code = kExitFailure)
-      : std::runtime_error(message), exit_code_(exit_code) {}
+  explicit Error(const std::string& message, int exit_code = kExitFailure, bool on_all_ranks = false)
+      : std::runtime_error(message), exit_code_(exit_code), on_all_ranks_(on_all_ranks) {}
   int exit_code() const { return exit_code_; }
+  // Every rank throws the same error at the same place: one of them says so, and all end in order. Otherwise only
+  // this rank knows, and the others must be ended.
+  bool on_all_ranks() const { return on_all_ranks_; }
 
  private:
   int exit_code_;
+  bool on_all_ranks_;
 };
 
 // A flag, config key or combination of values that cannot work: exit code 2.

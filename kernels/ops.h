@@ -182,9 +182,10 @@ class Ops {
                                                   std::int64_t head_size) = 0;
 
   // --- cross entropy: statistics of each slice, merged across slices, then loss and gradient ---
-  // statistics [N, 4] of this slice.
+  // statistics [N, 4] of this slice: all 0 for an ignored row; -inf, 0, 0, 0 for a slice without valid columns.
   virtual void cross_entropy_statistics(const CrossEntropy& c, const Tensor& statistics) = 0;
-  // all [S, N, 4] from S slices in order -> loss f32 [N] (0 for ignored rows), log_sum_exp f32 [N].
+  // all [S, N, 4] from S slices in order -> loss and log_sum_exp f32 [N], both 0 for ignored
+  // rows. Reads targets, vocabulary and label_smoothing of c.
   virtual void cross_entropy_merge(const CrossEntropy& c, const Tensor& all, const Tensor& loss,
                                    const Tensor& log_sum_exp) = 0;
   // In place: logits become (softmax - target distribution) * *scale, 0 for ignored rows and padding columns.

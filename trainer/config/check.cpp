@@ -1,7 +1,5 @@
 #include "trainer/config/check.h"
 
-#include <fmt/ranges.h>
-
 #include <algorithm>
 #include <cmath>
 #include <cstdlib>
@@ -27,7 +25,9 @@ std::string list_near(std::int64_t wanted, std::int64_t highest, Predicate works
   std::stable_sort(good.begin(), good.end(), nearer);
   good.resize(std::min(good.size(), kMost));
   std::sort(good.begin(), good.end());
-  return fmt::format("{}", fmt::join(good, ", "));
+  std::vector<std::string> texts;
+  for (const std::int64_t n : good) texts.push_back(print_value(n));
+  return join(texts, ", ");
 }
 
 void check_model(const ModelOptions& model) {
@@ -56,7 +56,7 @@ void check_optimizer(const OptimizerOptions& optimizer, const Period& length) {
     throw usage_error("min_learning_rate = {} is above learning_rate = {}; lower it or raise the other",
                       print_value(optimizer.min_learning_rate), print_value(optimizer.learning_rate));
   }
-  const bool is_wsd = optimizer.schedule == Schedule::wsd;
+  const bool is_wsd = optimizer.schedule == ScheduleKind::wsd;
   if (is_wsd && optimizer.cooldown.is_zero())
     throw usage_error("schedule = wsd needs a cooldown, for example cooldown = {}",
                       to_string(Period{std::max(1.0, std::floor(length.value / 10)), length.unit}));
@@ -64,11 +64,11 @@ void check_optimizer(const OptimizerOptions& optimizer, const Period& length) {
     throw usage_error("cooldown = {} is of schedule = wsd only; remove it or set schedule = wsd",
                       to_string(optimizer.cooldown));
   const bool needs_warmup =
-      optimizer.schedule == Schedule::noam || optimizer.schedule == Schedule::inverse_sqrt;
+      optimizer.schedule == ScheduleKind::noam || optimizer.schedule == ScheduleKind::inverse_sqrt;
   if (needs_warmup && optimizer.warmup.is_zero())
     throw usage_error(
         "schedule = {} divides by its warmup, which is 0; set warmup, for example warmup = 100steps",
-        Choices<Schedule>::names[static_cast<std::size_t>(optimizer.schedule)]);
+        Choices<ScheduleKind>::names[static_cast<std::size_t>(optimizer.schedule)]);
 }
 
 void check_tensor_parallel(const Options& options) {
@@ -114,7 +114,7 @@ Layout layout_for(const Options& options, int ranks) {
   }
   throw usage_error(
       "data_parallel = {} x tensor_parallel = {} needs {} ranks, but there are {}; {} would work", data,
-      tensor, data * tensor, ranks, fmt::join(layouts, ", "));
+      tensor, data * tensor, ranks, join(layouts, ", "));
 }
 
 void check(const Options& options, int ranks) {

@@ -14,7 +14,7 @@ constexpr PeriodRule kTime{PeriodRule::Units::only_time, false};
 
 void declare(ModelOptions& o, OptionTable& table) {
   table.section("model", "what is trained");
-  table.add_choice("family", &o.family, "model family");
+  table.add("family", &o.family, "model family: gpt", "<name>");
   table.add("num_layers", &o.num_layers, between(1, 10000), "Transformer blocks");
   table.add("hidden_size", &o.hidden_size, between(1, kMaxSize), "width of the residual stream");
   table.add("num_heads", &o.num_heads, between(1, 65536), "attention heads");

@@ -18,23 +18,18 @@
 
 namespace heddle {
 
-enum class Family : std::uint8_t { gpt };
-enum class FeedForward : std::uint8_t { gelu_tanh, gelu_erf, relu, swiglu };
-enum class Norm : std::uint8_t { layer_norm, rms_norm };
+enum class FeedForwardKind : std::uint8_t { gelu_tanh, gelu_erf, relu, swiglu };
+enum class NormKind : std::uint8_t { layer_norm, rms_norm };
 enum class Precision : std::uint8_t { fp32, bf16 };
 enum class Recompute : std::uint8_t { none, blocks };
-enum class Schedule : std::uint8_t { constant, linear, cosine, inverse_sqrt, noam, wsd };
+enum class ScheduleKind : std::uint8_t { constant, linear, cosine, inverse_sqrt, noam, wsd };
 
 template <>
-struct Choices<Family> {
-  static constexpr std::array<std::string_view, 1> names{"gpt"};
-};
-template <>
-struct Choices<FeedForward> {
+struct Choices<FeedForwardKind> {
   static constexpr std::array<std::string_view, 4> names{"gelu_tanh", "gelu_erf", "relu", "swiglu"};
 };
 template <>
-struct Choices<Norm> {
+struct Choices<NormKind> {
   static constexpr std::array<std::string_view, 2> names{"layer_norm", "rms_norm"};
 };
 template <>
@@ -46,7 +41,7 @@ struct Choices<Recompute> {
   static constexpr std::array<std::string_view, 2> names{"none", "blocks"};
 };
 template <>
-struct Choices<Schedule> {
+struct Choices<ScheduleKind> {
   static constexpr std::array<std::string_view, 6> names{"constant",     "linear", "cosine",
                                                          "inverse_sqrt", "noam",   "wsd"};
 };
@@ -56,7 +51,7 @@ struct Choices<DeviceKind> {
 };
 
 struct ModelOptions {
-  Family family = Family::gpt;
+  std::string family = "gpt";  // a ModelFamily's name (trainer/models/model.h)
   std::int64_t num_layers = 12;
   std::int64_t hidden_size = 768;
   std::int64_t num_heads = 12;
@@ -64,8 +59,8 @@ struct ModelOptions {
   std::int64_t ffn_size = 0;   // 0: 4 * hidden_size
   std::int64_t context_length = 1024;
   std::int64_t vocabulary_size = 0;  // 0: the tokenizer's
-  FeedForward activation = FeedForward::gelu_tanh;
-  Norm norm = Norm::layer_norm;
+  FeedForwardKind activation = FeedForwardKind::gelu_tanh;
+  NormKind norm = NormKind::layer_norm;
   double norm_epsilon = 1e-5;
   bool bias = true;
   bool tie_embeddings = true;
@@ -104,7 +99,7 @@ struct TrainOptions {
 struct OptimizerOptions {
   double learning_rate = 6e-4;
   double min_learning_rate = 6e-5;
-  Schedule schedule = Schedule::cosine;
+  ScheduleKind schedule = ScheduleKind::cosine;
   Period warmup = in_steps(100);
   Period decay_length;  // zero: until the end of training
   Period cooldown;      // of wsd

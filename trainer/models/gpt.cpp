@@ -3,13 +3,14 @@
 // h.N.{ln_1, attn.c_attn, attn.c_proj, ln_2, mlp.c_fc, mlp.c_proj}, ln_f; matrices are [in, out].
 // model.norm, model.activation and model.bias vary the block (nanoGPT's bias-free models, RMSNorm, SwiGLU).
 
+#include <fmt/format.h>
+
 #include <cmath>
 #include <deque>
 #include <optional>
 #include <type_traits>
 #include <utility>
 
-#include "kernels/error.h"
 #include "parallel/vocabulary.h"
 #include "trainer/models/layers.h"
 #include "trainer/models/model.h"
@@ -28,15 +29,6 @@ Activation activation_of(FeedForwardKind kind) {
     case FeedForwardKind::swiglu: return Activation::silu;
   }
   return Activation::none;
-}
-
-// "heads do not divide" with the sizes that work.
-void check_split(const char* what, std::int64_t count, int ranks) {
-  if (count % ranks == 0) return;
-  std::string works;
-  for (std::int64_t t = 1; t <= count && t <= 64; ++t)
-    if (count % t == 0) works += (works.empty() ? "" : ", ") + std::to_string(t);
-  throw usage_error("tensor_parallel = {} does not divide {} = {}; sizes that work: {}", ranks, what, count, works);
 }
 
 AttentionSpec attention_spec(const ModelOptions& m, std::uint64_t seed, const std::string& prefix) {
@@ -296,8 +288,6 @@ class Gpt final : public Model {
 };
 
 const ModelFamily kFamily("gpt", [](const ModelOptions& options, std::uint64_t seed, ParameterTable& table) {
-  check_split("num_heads", options.num_heads, table.ranks());
-  check_split("ffn_size", options.ffn_size_in_use(), table.ranks());
   return std::make_unique<Gpt>(options, seed, table);
 });
 

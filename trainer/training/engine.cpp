@@ -115,10 +115,10 @@ Engine::StepResult Engine::step(std::int64_t step, const HostBatch& batch, doubl
   mesh_.data().all_reduce_host(&result.loss, 1, Reduction::sum, "loss");
   result.loss /= static_cast<double>(std::max<std::int64_t>(batch.valid_tokens, 1));
   if (!std::isfinite(result.loss) || !std::isfinite(result.gradient_norm))
-    throw error(
-        "step {}: loss {} and gradient norm {} are not finite; the parameters were not changed. Lower "
-        "optimizer.learning_rate, or resume from the last checkpoint",
-        step, result.loss, result.gradient_norm);
+    throw Error(fmt::format("step {}: loss {} and gradient norm {} are not finite; the parameters were not changed. "
+                            "Lower optimizer.learning_rate, or resume from the last checkpoint",
+                            step, result.loss, result.gradient_norm),
+                kExitFailure, /*on_all_ranks=*/true);
   optimizer_->update(step + 1, learning_rate);
   return result;
 }

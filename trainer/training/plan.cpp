@@ -36,7 +36,7 @@ StepPlan plan_step(const EngineSettings& settings, Layout layout, int rank) {
   model->train(context, batch, &scale, losses);
 
   StepPlan plan;
-  plan.flops = device->counts().flops();
+  plan.flops = static_cast<double>(device->totals().all().flops);
   context.training = context.recompute_blocks = false;
   model->evaluate(context, batch, losses);
 

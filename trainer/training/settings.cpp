@@ -1,34 +1,10 @@
 #include "trainer/training/settings.h"
 
-#include <string>
-
-#include "kernels/error.h"
-
 namespace heddle {
 
-namespace {
-
-std::string divisors(std::int64_t n) {
-  std::string text;
-  for (std::int64_t d = 1; d <= n; ++d)
-    if (n % d == 0) text += (text.empty() ? "" : ", ") + std::to_string(d);
-  return text;
-}
-
-}  // namespace
-
 std::int64_t micro_batch_of(const Options& options, Layout layout) {
-  const std::int64_t global = options.train.global_batch, ranks = layout.data_parallel;
-  if (global % ranks != 0)
-    throw usage_error("train.global_batch = {} does not divide among {} data-parallel ranks; {} or {} would", global,
-                      ranks, global / ranks * ranks == 0 ? ranks : global / ranks * ranks,
-                      (global / ranks + 1) * ranks);
-  const std::int64_t samples = global / ranks, micro = options.train.micro_batch ? options.train.micro_batch : samples;
-  if (samples % micro != 0)
-    throw usage_error("train.micro_batch = {} does not divide the {} samples of a rank (global_batch {} / {} ranks); "
-                      "sizes that work: {}",
-                      micro, samples, global, ranks, divisors(samples));
-  return micro;
+  return options.train.micro_batch > 0 ? options.train.micro_batch
+                                       : options.train.global_batch / layout.data_parallel;
 }
 
 EngineSettings engine_settings(const Options& options, Layout layout) {

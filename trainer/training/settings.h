@@ -7,8 +7,8 @@
 
 namespace heddle {
 
-// Samples of a rank in one pass: train.micro_batch, or all of the rank's samples. Throws UsageError with the sizes
-// that work if the global batch does not divide by data ranks and micro-batch.
+// Samples of a rank in one pass: train.micro_batch, or all of the rank's samples. check() has seen to it that the
+// global batch divides.
 std::int64_t micro_batch_of(const Options& options, Layout layout);
 
 EngineSettings engine_settings(const Options& options, Layout layout);

@@ -1,0 +1,46 @@
+#include "kernels/reference/embedding.h"
+
+#include "tests/kernels/op_test.h"
+
+namespace heddle {
+namespace {
+
+using namespace test;
+HEDDLE_OP_TEST(EmbeddingTest);
+
+TEST_P(EmbeddingTest, ForwardAndBackward) {
+  Random random;
+  for (const RowsAndWidth& size : matrix_sizes())
+    for (std::int64_t first_row : {0, 3, 100}) {
+      const std::string what = "embedding " + to_string(size);
+      constexpr std::int64_t kTableRows = 7;
+      // Ids before, in and behind the table's rows, many of them twice.
+      const std::vector<std::int32_t> id_values = random.integers(size.rows, 0, 12);
+      const Buffer ids(device(), id_values);
+      const Buffer table(device(), act(), random.normal({kTableRows, size.width}));
+      const Buffer out(device(), act(), Shape{size.rows, size.width});
+      ops().embedding_forward(ids, table, first_row, false, out);
+      expect_close(out, reference::embedding_forward(id_values, table.values<double>(), first_row),
+                   reference::embedding_forward(id_values, table.values<float>(), first_row), what);
+
+      const Buffer sum(device(), act(), random.normal({size.rows, size.width}));
+      const auto exact = plus(sum.values<double>(), out.values<double>());
+      const auto naive = plus(sum.values<float>(), out.values<float>());
+      ops().embedding_forward(ids, table, first_row, true, sum);
+      expect_close(sum, exact, naive, what + " accumulated");
+
+      const Buffer dout(device(), act(), random.normal({size.rows, size.width}));
+      const Buffer dtable(device(), DType::f32, random.normal({kTableRows, size.width}));
+      const auto exact_grad =
+          plus(dtable.values<double>(),
+               reference::embedding_backward(id_values, dout.values<double>(), first_row, kTableRows));
+      const auto naive_grad =
+          plus(dtable.values<float>(),
+               reference::embedding_backward(id_values, dout.values<float>(), first_row, kTableRows));
+      ops().embedding_backward(ids, dout, first_row, dtable);
+      expect_close(dtable, exact_grad, naive_grad, what + " backward");
+    }
+}
+
+}  // namespace
+}  // namespace heddle

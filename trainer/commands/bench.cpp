@@ -1,0 +1,133 @@
+// heddle bench: how fast, against what the same machine reaches in the same run.
+
+#include <algorithm>
+#include <chrono>
+#include <limits>
+#include <random>
+#include <vector>
+
+#include "kernels/cpu/ceiling.h"
+#include "kernels/error.h"
+#include "trainer/commands/command.h"
+#include "trainer/commands/with_mpi.h"
+#include "trainer/config/check.h"
+#include "trainer/format.h"
+#include "trainer/training/engine.h"
+#include "trainer/training/settings.h"
+
+namespace heddle {
+
+namespace {
+
+struct BenchOptions {
+  std::string what = "step";
+  std::int64_t steps = 5;
+  std::int64_t warmup_steps = 1;
+  double ceiling_seconds = 3;
+};
+
+void declare(BenchOptions& o, OptionTable& table) {
+  table.section("bench", "what is measured and how often");
+  table.add("what", &o.what, "benchmark: step (a whole training step of the model)", "step");
+  table.add("steps", &o.steps, {1, 1000000}, "steps that are timed; the fastest and the median are printed");
+  table.add("warmup_steps", &o.warmup_steps, {0, 1000}, "steps before the clock starts");
+  table.add("ceiling_seconds", &o.ceiling_seconds, {0.1, 600.0}, "time spent on measuring the matmul rate");
+}
+
+double seconds_now() {
+  return std::chrono::duration<double>(std::chrono::steady_clock::now().time_since_epoch()).count();
+}
+
+// Sum over the ranks of the rate that oneDNN's own matmul reaches, all ranks at once; the best of two halves of the
+// time, because a machine that is shared only ever measures too low.
+double measure_ceiling(DType act, Device& device, Mesh& mesh, double seconds) {
+  double rate = 0;
+  for (int half = 0; half < 2; ++half) {
+    mesh.world().barrier("matmul ceiling");
+    double sum = measure_matmul_flops(act, device.threads(), seconds / 2);
+    mesh.world().all_reduce_host(&sum, 1, Reduction::sum, "matmul ceiling");
+    rate = std::max(rate, sum);
+  }
+  return rate;
+}
+
+int bench_step(const CommandLine& line, const BenchOptions& bench, MpiSession& session) {
+  Options options = line.options;
+  if (options.model.vocabulary_size == 0) options.model.vocabulary_size = 50257;
+  const Layout layout = layout_for(options, session.size());
+  check(options, session.size());
+  const std::unique_ptr<Device> device = make_device(options, session);
+  const std::unique_ptr<Mesh> mesh = session.make_mesh(layout, *device);
+  const EngineSettings settings = engine_settings(options, layout);
+  Engine engine(settings, *device, *mesh);
+
+  const std::int64_t samples = options.train.global_batch / layout.data_parallel;
+  const std::int64_t tokens = options.train.global_batch * settings.length;
+  std::mt19937 random(static_cast<std::uint32_t>(1 + mesh->data_rank()));
+  std::vector<std::int32_t> ids(static_cast<std::size_t>(samples * settings.length + 1));
+  for (std::int32_t& id : ids)
+    id = static_cast<std::int32_t>(random() % static_cast<std::uint32_t>(options.model.vocabulary_size));
+  const HostBatch batch{ids.data(), ids.data() + 1, samples, mesh->data_rank() * samples, tokens};
+
+  const double before = measure_ceiling(settings.act, *device, *mesh, bench.ceiling_seconds / 2);
+  std::vector<double> times;
+  for (std::int64_t step = 0; step < bench.warmup_steps + bench.steps; ++step) {
+    mesh->world().barrier("bench");
+    const double start = seconds_now();
+    engine.step(step, batch, 1e-5);
+    double elapsed = seconds_now() - start;
+    mesh->world().all_reduce_host(&elapsed, 1, Reduction::max, "bench");
+    if (step >= bench.warmup_steps) times.push_back(elapsed);
+  }
+  const double ceiling = std::max(before, measure_ceiling(settings.act, *device, *mesh, bench.ceiling_seconds / 2));
+  if (mesh->rank() != 0) return kExitDone;
+
+  std::sort(times.begin(), times.end());
+  const double median = times[times.size() / 2], best = times.front();
+  const FlopsPerToken flops = engine.model().flops_per_token(settings.length);
+  const auto rate = [&](double per_token, double seconds) { return per_token * static_cast<double>(tokens) / seconds; };
+  fmt::print("{} parameters, {} samples x {} tokens per step, {}, data {} x tensor {}, {} thread{} per rank\n",
+             with_commas(engine.parameters().global_count()), options.train.global_batch, settings.length,
+             name_of(settings.act), layout.data_parallel, layout.tensor_parallel, device->threads(),
+             device->threads() == 1 ? "" : "s");
+  fmt::print("matmul ceiling, all ranks, same run    {:>8}FLOP/s\n", with_si_prefix(ceiling));
+  fmt::print("                                         median      best of {}\n", times.size());
+  fmt::print("seconds per step, optimizer included   {:>8.3f}  {:>8.3f}\n", median, best);
+  fmt::print("tokens/s                               {:>8}  {:>8}\n", with_si_prefix(tokens / median),
+             with_si_prefix(tokens / best));
+  fmt::print("FLOP/s, causal attention counted half  {:>8}  {:>8}\n", with_si_prefix(rate(flops.causal(), median)),
+             with_si_prefix(rate(flops.causal(), best)));
+  fmt::print("FLOP/s, attention counted in full      {:>8}  {:>8}\n", with_si_prefix(rate(flops.full(), median)),
+             with_si_prefix(rate(flops.full(), best)));
+  fmt::print("ratio to matmul, causal                {:>8.3f}  {:>8.3f}\n", rate(flops.causal(), median) / ceiling,
+             rate(flops.causal(), best) / ceiling);
+  fmt::print("ratio to matmul, full                  {:>8.3f}  {:>8.3f}\n", rate(flops.full(), median) / ceiling,
+             rate(flops.full(), best) / ceiling);
+  return kExitDone;
+}
+
+int run_bench(const CommandLine& line) {
+  const BenchOptions& bench = line.own<BenchOptions>();
+  if (bench.what != "step") throw usage_error("heddle bench '{}': the benchmark there is: step", bench.what);
+  return with_mpi(line, [&](MpiSession& session) { return bench_step(line, bench, session); });
+}
+
+}  // namespace
+
+Command bench_command() {
+  Command command;
+  command.name = "bench";
+  command.summary = "time a training step against the machine's own matmul rate";
+  command.arguments = "[step]";
+  command.argument_key = "bench.what";
+  command.sections = {"model", "train", "parallel", "device"};
+  command.examples = {
+      "heddle bench step --config configs/gpt2-small.cfg --global-batch 8 --micro-batch 8 --context-length 512",
+      "mpirun -np 2 heddle bench step --config configs/gpt2-small.cfg --global-batch 8 --context-length 512 "
+      "--micro-batch 4 --threads 1"};
+  command.run = run_bench;
+  command.own = OwnOptions(declare);
+  return command;
+}
+
+}  // namespace heddle

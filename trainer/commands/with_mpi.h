@@ -1,0 +1,20 @@
+// Commands that run on all ranks: MPI, the device and the mesh around a body, and one orderly end.
+#pragma once
+
+#include <functional>
+#include <memory>
+
+#include "kernels/device.h"
+#include "parallel/mpi_session.h"
+#include "trainer/commands/command.h"
+
+namespace heddle {
+
+// Starts MPI and calls `body` on every rank. An Error that all ranks throw alike goes on to main, where one of them
+// speaks; any other failure is this rank's alone: it is printed and all ranks are ended.
+int with_mpi(const CommandLine& line, const std::function<int(MpiSession&)>& body);
+
+// The device of this rank: device.device, parallel.threads, bound to this rank's cores.
+std::unique_ptr<Device> make_device(const Options& options, const MpiSession& session);
+
+}  // namespace heddle
