@@ -33,6 +33,8 @@ StepPlan plan_step(const EngineSettings& settings, Layout layout, int rank, Devi
   const Batch batch = planned_batch(settings.micro_batch, settings.length);
   const Tensor losses(nullptr, DType::f32, {settings.micro_batch * settings.length});
   const float scale = 1;
+  const std::uint32_t step = 0;
+  context.step = &step;
   model->train(context, batch, &scale, losses);
 
   StepPlan plan;
