@@ -40,10 +40,10 @@ TEST(BadInput, GivesOneLineOnOneRank) {
 
   const std::vector<BadInput> cases = {
       {"unknown command", 0, {"trian"}, 2, {"trian", "train"}},
-      {"unknown flag", 2, train + std::vector<std::string>{"--tensor-paralel", "2"}, 2, {"--tensor-parallel"}},
+      {"unknown flag", 2, with(train, {"--tensor-paralel", "2"}), 2, {"--tensor-parallel"}},
       {"unknown key", 2, {"train", "key.cfg", "--data", text}, 2, {"key.cfg:2", "num_layers"}},
       {"malformed value", 2, {"train", "value.cfg", "--data", text}, 2, {"value.cfg:3", "many"}},
-      {"abbreviated flag", 0, train + std::vector<std::string>{"--tensor", "2"}, 2, {"--tensor"}},
+      {"abbreviated flag", 0, with(train, {"--tensor", "2"}), 2, {"--tensor"}},
       {"missing config", 2, {"train", "missing.cfg", "--data", text}, 1, {"missing.cfg"}},
       {"no data", 2, {"train"}, 2, {"--data"}},
       {"missing data", 2, {"train", "--data", "nowhere.txt"}, 1, {"nowhere.txt"}},
@@ -52,16 +52,16 @@ TEST(BadInput, GivesOneLineOnOneRank) {
       {"jsonl without text", 2, {"train", "--data", "bad.jsonl", "--tokenizer", "byte"}, 1, {"bad.jsonl:2"}},
       {"text that is not UTF-8", 0, {"train", "--data", "latin1.txt", "--tokenizer", "char"}, 1, {"latin1.txt"}},
       {"foreign token file", 0, {"train", "--data", "tokens.bin"}, 1, {"tokens.bin"}},
-      {"heads that do not divide", 3, train + std::vector<std::string>{"--tensor-parallel", "3"}, 2, {"num_heads"}},
-      {"layout of other size", 2, train + std::vector<std::string>{"--tensor-parallel", "4"}, 2, {"ranks"}},
-      {"batch that does not divide", 2, train + std::vector<std::string>{"--global-batch", "7"}, 2, {"global_batch"}},
-      {"micro-batch that does not divide", 2, train + std::vector<std::string>{"--micro-batch", "3"}, 2,
+      {"heads that do not divide", 3, with(train, {"--tensor-parallel", "3"}), 2, {"num_heads"}},
+      {"layout of other size", 2, with(train, {"--tensor-parallel", "4"}), 2, {"ranks"}},
+      {"batch that does not divide", 2, with(train, {"--global-batch", "7"}), 2, {"global_batch"}},
+      {"micro-batch that does not divide", 2, with(train, {"--micro-batch", "3"}), 2,
        {"micro_batch"}},
-      {"vocabulary too small", 2, train + std::vector<std::string>{"--vocabulary-size", "100"}, 2,
+      {"vocabulary too small", 2, with(train, {"--vocabulary-size", "100"}), 2,
        {"vocabulary_size"}},
-      {"cuda in a CPU build", 2, train + std::vector<std::string>{"--device", "cuda"}, 2, {"cuda"}},
+      {"cuda in a CPU build", 2, with(train, {"--device", "cuda"}), 2, {"cuda"}},
       {"no checkpoint there", 0, {"generate", "nowhere", "--prompt", "x"}, 1, {"nowhere"}},
-      {"schedule without an end", 2, train + std::vector<std::string>{"--length", "1min"}, 2, {"decay_length"}},
+      {"schedule without an end", 2, with(train, {"--length", "1min"}), 2, {"decay_length"}},
   };
   for (const BadInput& c : cases) {
     const RunResult result = run_heddle(folder, c.ranks, c.words);
@@ -76,7 +76,7 @@ TEST(BadInput, GivesOneLineOnOneRank) {
 TEST(BadInput, ARunIsNotOverwritten) {
   TestFolder folder;
   const std::vector<std::string> train =
-      tiny_gpt(make_text(folder)) + std::vector<std::string>{"--length", "3steps", "--run-folder", "run"};
+      with(tiny_gpt(make_text(folder)), {"--length", "3steps", "--run-folder", "run"});
   ASSERT_EQ(run_heddle(folder, 2, train).exit_code, 0);
   const std::vector<MetricsRecord> before = metrics_of(folder, "run");
   const RunResult again = run_heddle(folder, 2, train);
@@ -88,8 +88,8 @@ TEST(BadInput, ARunIsNotOverwritten) {
 TEST(BadInput, ADamagedCheckpointIsNamedAndAnOlderOneTaken) {
   TestFolder folder;
   const std::vector<std::string> train =
-      tiny_gpt(make_text(folder)) + std::vector<std::string>{"--save-every", "5steps", "--run-folder", "run"};
-  ASSERT_EQ(run_heddle(folder, 1, train + std::vector<std::string>{"--length", "10steps"}).exit_code, 0);
+      with(tiny_gpt(make_text(folder)), {"--save-every", "5steps", "--run-folder", "run"});
+  ASSERT_EQ(run_heddle(folder, 1, with(train, {"--length", "10steps"})).exit_code, 0);
   const std::string file = folder / "run/checkpoints/step-00000010/rank-00000.safetensors";
   {
     std::fstream bytes(file, std::ios::in | std::ios::out | std::ios::binary);
@@ -97,7 +97,7 @@ TEST(BadInput, ADamagedCheckpointIsNamedAndAnOlderOneTaken) {
     bytes.put('\x5a');
   }
   const RunResult result =
-      run_heddle(folder, 1, train + std::vector<std::string>{"--length", "12steps", "--resume"});
+      run_heddle(folder, 1, with(train, {"--length", "12steps", "--resume"}));
   EXPECT_EQ(result.exit_code, 0) << result.output;
   EXPECT_NE(result.output.find("rank-00000.safetensors"), std::string::npos) << result.output;
   EXPECT_NE(result.output.find("resuming after step 5"), std::string::npos) << result.output;

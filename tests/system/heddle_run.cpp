@@ -6,6 +6,7 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
+#include <algorithm>
 #include <chrono>
 #include <fstream>
 #include <random>
@@ -32,7 +33,8 @@ std::vector<std::string> command(int ranks, const std::vector<std::string>& word
     all.insert(all.end(), {"-n", std::to_string(ranks)});
   }
   all.push_back(HEDDLE_BINARY);
-  return all + words;
+  all.insert(all.end(), words.begin(), words.end());
+  return all;
 }
 
 }  // namespace
@@ -139,9 +141,16 @@ std::vector<MetricsRecord> metrics_of(const TestFolder& folder, const std::strin
   return read_metrics(folder.path() / run / "metrics.jsonl");
 }
 
-std::vector<std::string> operator+(std::vector<std::string> a, const std::vector<std::string>& b) {
-  a.insert(a.end(), b.begin(), b.end());
-  return a;
+std::vector<std::string> with(std::vector<std::string> words, const std::vector<std::string>& more) {
+  for (const std::string& word : more) {
+    if (!word.starts_with("--")) continue;
+    const auto old = std::find(words.begin(), words.end(), word);
+    if (old == words.end()) continue;
+    const bool has_value = old + 1 != words.end() && !(old + 1)->starts_with("--");
+    words.erase(old, old + (has_value ? 2 : 1));
+  }
+  words.insert(words.end(), more.begin(), more.end());
+  return words;
 }
 
 }  // namespace heddle

@@ -57,6 +57,7 @@ std::vector<std::string> tiny_gpt(const std::string& text);
 
 std::vector<MetricsRecord> metrics_of(const TestFolder& folder, const std::string& run);
 
-std::vector<std::string> operator+(std::vector<std::string> a, const std::vector<std::string>& b);
+// `words` and `more`, where a flag of `more` replaces the same one (and its value) in `words`.
+std::vector<std::string> with(std::vector<std::string> words, const std::vector<std::string>& more);
 
 }  // namespace heddle

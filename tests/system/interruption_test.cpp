@@ -15,8 +15,8 @@ namespace {
 using namespace std::chrono_literals;
 
 std::vector<std::string> long_run(const std::string& text) {
-  return tiny_gpt(text) + std::vector<std::string>{"--length", "100000steps", "--decay-length", "1000steps",
-                                                   "--save-every", "20steps", "--run-folder", "run"};
+  return with(tiny_gpt(text), {"--length", "100000steps", "--decay-length", "1000steps", "--save-every", "20steps",
+                               "--run-folder", "run"});
 }
 
 std::int64_t newest_step(const TestFolder& folder) {
@@ -27,7 +27,7 @@ TEST(Signals, ASavedRunGoesOn) {
   for (int signal : {SIGUSR1, SIGTERM}) {
     TestFolder folder;
     const std::string text = make_text(folder);
-    BackgroundRun run(folder, 2, long_run(text) + std::vector<std::string>{"--save-every", "0"});
+    BackgroundRun run(folder, 2, with(long_run(text), {"--save-every", "0"}));
     ASSERT_TRUE(run.wait_for("step 30/"));
     kill(run.pid(), signal);
     const RunResult result = run.wait();
@@ -38,7 +38,7 @@ TEST(Signals, ASavedRunGoesOn) {
 
     const std::string length = std::to_string(step + 3) + "steps";
     const RunResult resumed =
-        run_heddle(folder, 2, long_run(text) + std::vector<std::string>{"--length", length, "--resume"});
+        run_heddle(folder, 2, with(long_run(text), {"--length", length, "--resume"}));
     EXPECT_EQ(resumed.exit_code, 0) << resumed.output;
     EXPECT_NE(resumed.output.find("resuming after step " + std::to_string(step)), std::string::npos);
     EXPECT_EQ(newest_step(folder), step + 3);
@@ -56,7 +56,7 @@ TEST(Signals, OfASingleProcessGiveItsOwnExitCode) {
 
 TEST(Signals, SaveAndGoOn) {
   TestFolder folder;
-  BackgroundRun run(folder, 0, long_run(make_text(folder)) + std::vector<std::string>{"--save-every", "0"});
+  BackgroundRun run(folder, 0, with(long_run(make_text(folder)), {"--save-every", "0"}));
   ASSERT_TRUE(run.wait_for("step 10/"));
   kill(run.pid(), SIGUSR2);
   ASSERT_TRUE(run.wait_for("saved"));
@@ -70,7 +70,7 @@ TEST(Kill, OfAnyRankEndsTheJobAndKeepsTheCheckpoint) {
     TestFolder folder;
     const std::string text = make_text(folder);
     BackgroundRun run(folder, 4,
-                      long_run(text) + std::vector<std::string>{"--tensor-parallel", "2", "--save-every", "1steps"});
+                      with(long_run(text), {"--tensor-parallel", "2", "--save-every", "1steps"}));
     ASSERT_TRUE(run.wait_for("saved"));
     const std::vector<pid_t> ranks = run.ranks(4);
     ASSERT_EQ(ranks.size(), 4u);
@@ -84,8 +84,9 @@ TEST(Kill, OfAnyRankEndsTheJobAndKeepsTheCheckpoint) {
 
     const std::int64_t step = newest_step(folder);
     const RunResult resumed = run_heddle(
-        folder, 4, long_run(text) + std::vector<std::string>{"--tensor-parallel", "2", "--length",
-                                                             std::to_string(step + 2) + "steps", "--resume"});
+        folder, 4,
+        with(long_run(text),
+             {"--tensor-parallel", "2", "--length", std::to_string(step + 2) + "steps", "--resume"}));
     EXPECT_EQ(resumed.exit_code, 0) << resumed.output;
     EXPECT_EQ(newest_step(folder), step + 2);
   }
@@ -93,7 +94,7 @@ TEST(Kill, OfAnyRankEndsTheJobAndKeepsTheCheckpoint) {
 
 TEST(Hang, AStoppedRankIsNamed) {
   TestFolder folder;
-  BackgroundRun run(folder, 2, long_run(make_text(folder)) + std::vector<std::string>{"--timeout", "3s"});
+  BackgroundRun run(folder, 2, with(long_run(make_text(folder)), {"--timeout", "3s"}));
   ASSERT_TRUE(run.wait_for("step 10/"));
   const std::vector<pid_t> ranks = run.ranks(2);
   ASSERT_EQ(ranks.size(), 2u);
@@ -108,8 +109,8 @@ TEST(EarlyStop, EndsAfterEvaluationsWithoutImprovement) {
   TestFolder folder;
   const RunResult result = run_heddle(
       folder, 0,
-      long_run(make_text(folder)) + std::vector<std::string>{"--early-stop", "2", "--validate-every", "10steps",
-                                                             "--learning-rate", "0.5", "--min-learning-rate", "0.5"});
+      with(long_run(make_text(folder)), {"--early-stop", "2", "--validate-every", "10steps", "--learning-rate", "0.5",
+                                         "--min-learning-rate", "0.5"}));
   EXPECT_EQ(result.exit_code, 0) << result.output;
   EXPECT_NE(result.output.find("no improvement in 2 evaluations"), std::string::npos) << result.output;
 }

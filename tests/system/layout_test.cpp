@@ -53,9 +53,8 @@ TEST_P(LayoutTest, DoesNotChangeTheLossCurve) {
                               std::to_string(passes);
       const RunResult result =
           run_heddle(folder, layout.data * layout.tensor,
-                     tiny_gpt(text) + layout_words(layout) +
-                         std::vector<std::string>{"--precision", GetParam(), "--micro-batch", std::to_string(micro),
-                                                  "--run-folder", run});
+                     with(with(tiny_gpt(text), layout_words(layout)),
+                          {"--precision", GetParam(), "--micro-batch", std::to_string(micro), "--run-folder", run}));
       ASSERT_EQ(result.exit_code, 0) << result.output;
       const std::vector<MetricsRecord> metrics = metrics_of(folder, run);
       ASSERT_EQ(metrics.size(), 50u);
@@ -83,10 +82,10 @@ TEST_P(LayoutTest, RepeatsAndResumesWithTheSameBits) {
     const auto train = [&](const std::string& run, const std::string& length, std::vector<std::string> more) {
       const RunResult result =
           run_heddle(folder, ranks,
-                     tiny_gpt(text) + layout_words(layout) +
-                         std::vector<std::string>{"--precision", GetParam(), "--micro-batch", "2", "--length", length,
-                                                  "--decay-length", "20steps", "--run-folder", run} +
-                         more);
+                     with(with(with(tiny_gpt(text), layout_words(layout)),
+                               {"--precision", GetParam(), "--micro-batch", "2", "--length", length, "--decay-length",
+                                "20steps", "--run-folder", run}),
+                          more));
       ASSERT_EQ(result.exit_code, 0) << result.output;
     };
     const std::string name = std::to_string(layout.data) + "x" + std::to_string(layout.tensor);
@@ -107,8 +106,8 @@ TEST_P(LayoutTest, RepeatsAndResumesWithTheSameBits) {
 TEST(LayoutChange, AResumedRunGoesOnInAnotherLayout) {
   TestFolder folder;
   const std::string text = make_text(folder);
-  const std::vector<std::string> base = tiny_gpt(text) + std::vector<std::string>{"--decay-length", "20steps"};
-  ASSERT_EQ(run_heddle(folder, 1, base + std::vector<std::string>{"--length", "20steps", "--run-folder", "straight"})
+  const std::vector<std::string> base = with(tiny_gpt(text), {"--decay-length", "20steps"});
+  ASSERT_EQ(run_heddle(folder, 1, with(base, {"--length", "20steps", "--run-folder", "straight"}))
                 .exit_code,
             0);
   const std::vector<MetricsRecord> straight = metrics_of(folder, "straight");
@@ -120,8 +119,7 @@ TEST(LayoutChange, AResumedRunGoesOnInAnotherLayout) {
     for (const auto& [layout, length] : {std::pair{from, "10steps"}, std::pair{to, "20steps"}}) {
       const RunResult result = run_heddle(
           folder, layout.data * layout.tensor,
-          base + layout_words(layout) +
-              std::vector<std::string>{"--length", length, "--run-folder", run, "--resume"});
+          with(with(base, layout_words(layout)), {"--length", length, "--run-folder", run, "--resume"}));
       ASSERT_EQ(result.exit_code, 0) << result.output;
     }
     const std::vector<MetricsRecord> changed = metrics_of(folder, run);
