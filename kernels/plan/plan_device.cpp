@@ -71,7 +71,7 @@ std::unique_ptr<Event> PlanDevice::make_event() {
 void PlanDevice::copy_to_device(Stream&, const Tensor&, const void*) {}
 
 void PlanDevice::copy_to_host(Stream&, void* host, const Tensor& device) {
-  std::memset(host, 0, device.bytes());
+  if (device.bytes() > 0) std::memset(host, 0, device.bytes());
 }
 
 std::unique_ptr<PlanDevice> make_plan_device() {

@@ -59,7 +59,7 @@ Buffer::Buffer(Device& device, DType dtype, const Array<double>& values)
 Buffer::Buffer(Device& device, const std::vector<std::int32_t>& values)
     : Buffer(device, DType::i32, {static_cast<std::int64_t>(values.size())}) {
   std::vector<unsigned char> image(tensor_.bytes());
-  std::memcpy(image.data(), values.data(), image.size());
+  if (!values.empty()) std::memcpy(image.data(), values.data(), image.size());
   upload(image);
 }
 
