@@ -9,68 +9,47 @@ namespace heddle {
 
 const char* name_of(CollectiveKind kind) {
   switch (kind) {
-    case CollectiveKind::none:
-      return "none";
-    case CollectiveKind::all_reduce:
-      return "all_reduce";
-    case CollectiveKind::all_gather:
-      return "all_gather";
-    case CollectiveKind::reduce_scatter:
-      return "reduce_scatter";
-    case CollectiveKind::broadcast:
-      return "broadcast";
-    case CollectiveKind::barrier:
-      return "barrier";
+    case CollectiveKind::none: return "none";
+    case CollectiveKind::all_reduce: return "all_reduce";
+    case CollectiveKind::all_gather: return "all_gather";
+    case CollectiveKind::reduce_scatter: return "reduce_scatter";
+    case CollectiveKind::broadcast: return "broadcast";
+    case CollectiveKind::barrier: return "barrier";
   }
   return "?";
 }
 
 std::size_t size_of(Element element) {
   switch (element) {
-    case Element::f32:
-      return 4;
-    case Element::bf16:
-      return 2;
-    case Element::i32:
-      return 4;
-    case Element::u8:
-      return 1;
-    case Element::f64:
-      return 8;
-    case Element::i64:
-      return 8;
+    case Element::f32: return 4;
+    case Element::bf16: return 2;
+    case Element::i32: return 4;
+    case Element::u8: return 1;
+    case Element::f64: return 8;
+    case Element::i64: return 8;
   }
   return 0;
 }
 
 const char* name_of(Element element) {
   switch (element) {
-    case Element::f32:
-      return "f32";
-    case Element::bf16:
-      return "bf16";
-    case Element::i32:
-      return "i32";
-    case Element::u8:
-      return "u8";
-    case Element::f64:
-      return "f64";
-    case Element::i64:
-      return "i64";
+    case Element::f32: return "f32";
+    case Element::bf16: return "bf16";
+    case Element::i32: return "i32";
+    case Element::u8: return "u8";
+    case Element::f64: return "f64";
+    case Element::i64: return "i64";
   }
   return "?";
 }
 
 Element element_of(DType dtype) {
   switch (dtype) {
-    case DType::f32:
-      return Element::f32;
-    case DType::bf16:
-      return Element::bf16;
-    case DType::i32:
-      return Element::i32;
-    case DType::u8:
-      return Element::u8;
+    case DType::f32: return Element::f32;
+    case DType::bf16: return Element::bf16;
+    case DType::i32: return Element::i32;
+    case DType::u8: return Element::u8;
+    case DType::f64: return Element::f64;
   }
   return Element::u8;
 }
@@ -110,14 +89,11 @@ std::uint64_t bytes_sent(CollectiveKind kind, std::uint64_t bytes, int ranks) {
   const std::uint64_t share = bytes / n * (n - 1) + bytes % n * (n - 1) / n;
   switch (kind) {
     case CollectiveKind::none:
-    case CollectiveKind::barrier:
-      return 0;
-    case CollectiveKind::all_reduce:
-      return 2 * share;
+    case CollectiveKind::barrier: return 0;
+    case CollectiveKind::all_reduce: return 2 * share;
     case CollectiveKind::all_gather:
     case CollectiveKind::reduce_scatter:
-    case CollectiveKind::broadcast:
-      return share;
+    case CollectiveKind::broadcast: return share;
   }
   return 0;
 }

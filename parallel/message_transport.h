@@ -19,9 +19,8 @@ namespace heddle {
 
 class MessageTransport final : public Transport {
  public:
-  // Uses `comm` alone from now on (a duplicate that returns errors); the caller frees it afterwards.
-  // Allocates about 8 MiB of scratch.
-  explicit MessageTransport(MPI_Comm comm);
+  // `comm` is used by nobody else. Allocates about 8 MiB of scratch.
+  explicit MessageTransport(UniqueComm comm);
 
   int rank() const override { return rank_; }
   int size() const override { return size_; }

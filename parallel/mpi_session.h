@@ -15,7 +15,10 @@ namespace heddle {
 class MpiSession {
  public:
   struct Settings {
-    std::chrono::milliseconds timeout{std::chrono::minutes(10)};  // a collective that takes longer ends the job
+    std::chrono::milliseconds timeout{
+        std::chrono::minutes(10)};  // a collective that takes longer ends the job
+    bool shared_memory =
+        true;  // groups on one host exchange through shared memory; false: always by MPI messages
   };
 
   MpiSession(int* argc, char*** argv, Settings settings);
@@ -25,16 +28,16 @@ class MpiSession {
 
   int rank() const;
   int size() const;
-  int local_rank() const;   // among the ranks of this host
+  int local_rank() const;  // among the ranks of this host
   int local_size() const;
   std::string host() const;
   std::string library_version() const;  // "Open MPI 4.1.4"
 
-  // data_parallel * tensor_parallel must be size(); UsageError names the layouts that work.
+  // data_parallel * tensor_parallel must be size(); a usage Error on all ranks names the layouts that work.
   std::unique_ptr<Mesh> make_mesh(Layout layout, Device& device);
 
-  // What the watchdog reports of this rank: the step and the activity it is in ("forward", "saving checkpoint").
-  // `activity` is a literal or otherwise outlives the session.
+  // What the watchdog reports of this rank: the step and the activity it is in ("forward", "saving
+  // checkpoint"). `activity` is a literal or otherwise outlives the session.
   void set_progress(std::int64_t step, const char* activity);
 
   // Prints "heddle: rank R (HOST): message" once and ends all ranks with `exit_code`.

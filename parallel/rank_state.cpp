@@ -21,7 +21,7 @@ std::string Progress::to_string() const {
 }
 
 bool GroupState::same_group(const GroupState& other) const {
-  return ranks == other.ranks && std::strncmp(name, other.name, kNameBytes) == 0;
+  return number == other.number && ranks == other.ranks && std::strncmp(name, other.name, kNameBytes) == 0;
 }
 
 std::string GroupState::to_string() const {

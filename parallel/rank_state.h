@@ -35,6 +35,7 @@ struct Progress {
 struct GroupState {
   static constexpr int kNameBytes = 16;
   char name[kNameBytes] = {};
+  std::int32_t number = 0;  // groups in the order in which they were made, the same on all ranks
   RankRange ranks;
   std::int64_t calls = 0;     // calls begun so far
   std::int32_t active = 0;    // the last of them is not finished

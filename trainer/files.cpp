@@ -96,6 +96,18 @@ void File::write(const void* data, std::size_t bytes) {
   }
 }
 
+void File::write_at(std::uint64_t offset, const void* data, std::size_t bytes) {
+  const char* next = static_cast<const char*>(data);
+  while (bytes > 0) {
+    const ssize_t written = checked("write", "write", path_, [&] {
+      return ::pwrite(descriptor_, next, std::min(bytes, kMaxTransfer), static_cast<off_t>(offset));
+    });
+    next += written;
+    offset += static_cast<std::uint64_t>(written);
+    bytes -= static_cast<std::size_t>(written);
+  }
+}
+
 void File::read_at(std::uint64_t offset, void* data, std::size_t bytes) const {
   char* next = static_cast<char*>(data);
   while (bytes > 0) {

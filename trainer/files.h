@@ -33,6 +33,8 @@ class File {
   }  // bytes, when it was opened; bytes written so far after create()
 
   void write(const void* data, std::size_t bytes);
+  // Over what was already written: a header whose numbers are known only at the end.
+  void write_at(std::uint64_t offset, const void* data, std::size_t bytes);
   // Exactly `bytes` bytes from `offset`; a file that ends before is an error, never a fault as with mmap.
   void read_at(std::uint64_t offset, void* data, std::size_t bytes) const;
   void sync();   // fsync: content and size are on the disk

@@ -71,6 +71,12 @@ std::string digest_of_file(const fs::path& path, std::uint64_t expected_bytes) {
 
 }  // namespace
 
+std::size_t staging_size(const std::vector<CheckpointTensor>& tensors, std::size_t limit) {
+  std::size_t largest = sizeof(double);  // at least one element of any type
+  for (const CheckpointTensor& tensor : tensors) largest = std::max(largest, tensor.local.bytes());
+  return std::max(sizeof(double), std::min(largest, limit));
+}
+
 // ---- opening and verifying ----
 
 Checkpoint::Checkpoint(fs::path path, Manifest manifest)
@@ -265,7 +271,7 @@ void Checkpoint::load(const std::vector<CheckpointTensor>& tensors, Device& devi
                   name_of(stored.dtype), name_of(wanted.local.dtype));
   }
 
-  const Memory staging = device.allocate_host(staging_bytes);
+  const Memory staging = device.allocate_host(staging_size(tensors, staging_bytes));
   Stream& stream = device.compute_stream();
   for (const CheckpointTensor& wanted : tensors) {
     const Tensor& local = wanted.local;

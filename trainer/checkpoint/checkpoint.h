@@ -37,8 +37,10 @@ struct CheckpointTensor {
   bool writer = true;              // of equal replicas exactly one rank writes
 };
 
-// What is read from the device or from a file at a time.
+// What travels between the device and a file at a time, at most.
 inline constexpr std::size_t kStagingBytes = std::size_t{32} << 20;
+// Bytes of the buffer for these tensors: no more than `limit`, and no more than the largest needs.
+std::size_t staging_size(const std::vector<CheckpointTensor>& tensors, std::size_t limit);
 
 struct CheckpointContent {
   std::int64_t step = 0;

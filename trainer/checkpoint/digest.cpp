@@ -2,8 +2,10 @@
 
 // Inlined rather than linked: compiled for this machine's vector width, where the shared library uses SSE2.
 // g++ 12 takes its own _mm512_undefined_epi32() for an uninitialised read (GCC bug 105593).
+#ifndef __clang__
 #pragma GCC diagnostic ignored "-Wuninitialized"
 #pragma GCC diagnostic ignored "-Wmaybe-uninitialized"
+#endif
 #define XXH_INLINE_ALL
 #include <fmt/format.h>
 #include <xxhash.h>

@@ -156,7 +156,7 @@ nlohmann::json write_rank_file(const fs::path& directory, const CheckpointConten
     const SafetensorsHeader header = SafetensorsHeader::plan(
         std::move(entries), {{"format", "pt"}, {"step", fmt::format("{}", content.step)}});
     SafetensorsWriter writer(directory / name, header);
-    PieceStreamer streamer(device, staging_bytes, writer);
+    PieceStreamer streamer(device, staging_size(content.tensors, staging_bytes), writer);
     for (const SafetensorsEntry& entry : header.tensors()) streamer.stream(pieces.at(entry.name));
     writer.finish();
     files.push_back({name, writer.bytes(), writer.digest()});

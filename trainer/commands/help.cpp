@@ -1,5 +1,4 @@
 #include <fmt/format.h>
-#include <fmt/ranges.h>
 
 #include <algorithm>
 
@@ -36,7 +35,7 @@ std::string option_help(const Option& option) {
   std::string left = "  --" + option.flag();
   left += option.kind == Option::Kind::toggle ? "[=false]" : ' ' + option.expected;
   std::string right = option.help;
-  const std::string defaults = fmt::format("{}", fmt::join(option.defaults, " "));
+  const std::string defaults = join(option.defaults, " ");
   if (!defaults.empty()) right += " [" + defaults + "]";
   const bool fits = left.size() + 2 <= kHelpColumn;
   const std::string gap =
@@ -52,7 +51,11 @@ std::string general_help(const std::vector<Command>& commands) {
       "Usage: heddle COMMAND [ARGUMENT...] [--option VALUE]...\n"
       "       mpirun -n RANKS heddle COMMAND ...\n\n"
       "Commands:\n";
-  for (const Command& command : commands) text += fmt::format("  {:<12}{}\n", command.name, command.summary);
+  constexpr std::size_t kNameColumn = 12;
+  for (const Command& command : commands) {
+    const std::string gap(kNameColumn - std::min(command.name.size(), kNameColumn - 1), ' ');
+    text += "  " + command.name + gap + command.summary + '\n';
+  }
   text +=
       "\nheddle help COMMAND   what a command does, an example, and its options with their defaults\n"
       "heddle help config    how config files are written\n"
@@ -73,7 +76,7 @@ it comes from, in the form of a config file that can be used as one. Sections a 
 checked, so that one file serves heddle prepare, train and evaluate.
 
 Values
-  switches      true or false; as a flag, --resume is --resume=true (the '=' is needed)
+  switches      true or false; as a flag, --resume, or --resume=false with an '='
   lists         one line per value: data = a.txt, data = b.txt; flags (--data a.txt --data b.txt) replace them all
   periods       100steps  250kt 1Mt 1.5Gt (thousand, million, billion tokens)  2epochs  90s 10min 1h
   texts         are taken as they stand, without quotes; blanks around them are dropped
@@ -89,8 +92,7 @@ std::string command_help(const Command& command, const OptionTable& table,
   std::string text =
       fmt::format("heddle {}: {}\n\nUsage: heddle {} {}{}[--option VALUE]...\n", command.name,
                   command.summary, command.name, command.arguments, command.arguments.empty() ? "" : " ");
-  if (!command.examples.empty())
-    text += fmt::format("\nExample:\n  {}\n", fmt::join(command.examples, "\n  "));
+  if (!command.examples.empty()) text += fmt::format("\nExample:\n  {}\n", join(command.examples, "\n  "));
   if (takes_config)
     text +=
         "\nEvery option can also stand in a config file, under its [section] with '_' for '-' (heddle help "

@@ -75,7 +75,8 @@ int inspect_config(const CommandLine& line) {
   const std::unique_ptr<Model> model = make_model(options.model, settings.seed, table);
   print_parameters(table);
 
-  const StepPlan plan = plan_step(settings, layout, 0);
+  const std::unique_ptr<Device> device = make_cpu_device(static_cast<int>(options.parallel.threads));
+  const StepPlan plan = plan_step(settings, layout, 0, *device);
   fmt::print("layout: data_parallel {} x tensor_parallel {}; micro-batch {} x {} tokens, {}\n", layout.data_parallel,
              layout.tensor_parallel, settings.micro_batch, settings.length, name_of(settings.act));
   fmt::print("memory per rank\n");
@@ -96,11 +97,34 @@ int inspect_config(const CommandLine& line) {
   return kExitDone;
 }
 
-int run_inspect(const CommandLine& line) {
-  if (!line.options.load.checkpoint.empty()) {
-    fmt::print("{}", describe_checkpoint(line.options.load.checkpoint));
-    return kExitDone;
+// The checkpoints at a path; of a single one also its files and tensors.
+int inspect_checkpoints(const std::string& path) {
+  const std::vector<CheckpointSummary> all = describe(path);
+  int broken = 0;
+  for (const CheckpointSummary& c : all) {
+    fmt::print("{}{}\n", c.path.string(), c.best ? "  (best)" : "");
+    if (!c.problem.empty()) {
+      fmt::print("  not usable: {}\n", c.problem);
+      ++broken;
+      continue;
+    }
+    std::uint64_t bytes = 0;
+    for (const ManifestFile& file : c.manifest.files) bytes += file.bytes;
+    fmt::print("  step {}, written by data {} x tensor {}, {} tensors, {}\n", c.step, c.manifest.layout.data_parallel,
+               c.manifest.layout.tensor_parallel, c.manifest.tensors.size(), as_bytes(static_cast<double>(bytes)));
+    if (all.size() > 1) continue;
+    fmt::print("  state {}\n\n{:<28} {:>14}  {}\n", c.manifest.state.dump(), "file", "bytes", "XXH3-128");
+    for (const ManifestFile& file : c.manifest.files)
+      fmt::print("{:<28} {:>14}  {}\n", file.name, with_commas(static_cast<std::int64_t>(file.bytes)), file.xxh3_128);
+    fmt::print("\n{:<48} {:<6} {:<20} {}\n", "tensor", "dtype", "shape", "pieces");
+    for (const ManifestTensor& t : c.manifest.tensors)
+      fmt::print("{:<48} {:<6} {:<20} {}\n", t.name, name_of(t.dtype), t.shape.to_string(), t.pieces.size());
   }
+  return broken == 0 ? kExitDone : kExitFailure;
+}
+
+int run_inspect(const CommandLine& line) {
+  if (!line.options.load.checkpoint.empty()) return inspect_checkpoints(line.options.load.checkpoint);
   if (line.config_file.empty())
     throw usage_error("heddle inspect needs a config file or --checkpoint FOLDER, as in: heddle inspect "
                       "configs/gpt2-small.cfg");

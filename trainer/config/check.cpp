@@ -1,7 +1,5 @@
 #include "trainer/config/check.h"
 
-#include <fmt/ranges.h>
-
 #include <algorithm>
 #include <cmath>
 #include <cstdlib>
@@ -27,7 +25,9 @@ std::string list_near(std::int64_t wanted, std::int64_t highest, Predicate works
   std::stable_sort(good.begin(), good.end(), nearer);
   good.resize(std::min(good.size(), kMost));
   std::sort(good.begin(), good.end());
-  return fmt::format("{}", fmt::join(good, ", "));
+  std::vector<std::string> texts;
+  for (const std::int64_t n : good) texts.push_back(print_value(n));
+  return join(texts, ", ");
 }
 
 void check_model(const ModelOptions& model) {
@@ -114,7 +114,7 @@ Layout layout_for(const Options& options, int ranks) {
   }
   throw usage_error(
       "data_parallel = {} x tensor_parallel = {} needs {} ranks, but there are {}; {} would work", data,
-      tensor, data * tensor, ranks, fmt::join(layouts, ", "));
+      tensor, data * tensor, ranks, join(layouts, ", "));
 }
 
 void check(const Options& options, int ranks) {

@@ -1,7 +1,5 @@
 #include "trainer/config/config_file.h"
 
-#include <fmt/ranges.h>
-
 #include <algorithm>
 #include <boost/program_options.hpp>
 #include <cerrno>
@@ -53,8 +51,7 @@ std::string begin_section(std::string_view line, const std::string& where, const
   if (std::find(known.begin(), known.end(), section) != known.end()) return section;
   const std::string near = nearest(section, known);
   throw usage_error("{}: unknown section [{}]; {}", where, section,
-                    near.empty() ? "known are " + fmt::format("{}", fmt::join(known, ", "))
-                                 : "did you mean [" + near + "]?");
+                    near.empty() ? "known are " + join(known, ", ") : "did you mean [" + near + "]?");
 }
 
 std::vector<Place> find_places(const std::string& text, const std::string& file, const OptionTable& table) {
@@ -104,9 +101,8 @@ std::vector<Place> find_places(const std::string& text, const std::string& file,
                       near.empty() ? "" : "; did you mean " + near + "?");
   }
   const std::string near = nearest(place.name, here);
-  throw usage_error(
-      "{}: unknown key '{}' in [{}]; {}", where, place.name, place.section,
-      near.empty() ? "it knows " + fmt::format("{}", fmt::join(here, ", ")) : "did you mean " + near + "?");
+  throw usage_error("{}: unknown key '{}' in [{}]; {}", where, place.name, place.section,
+                    near.empty() ? "it knows " + join(here, ", ") : "did you mean " + near + "?");
 }
 
 // Boost's reading of the text: keys and values in the order of their lines.

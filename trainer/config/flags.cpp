@@ -20,9 +20,7 @@ bool contains(const std::vector<std::string>& names, const std::string& name) {
 // Every option under two names, the key (which Boost then reports) and the short flag.
 void describe(const OptionTable& table, po::options_description& description) {
   for (const Option& option : table.options()) {
-    auto* value = po::value<std::string>();
-    if (option.kind == Option::Kind::toggle) value->implicit_value("true");
-    description.add_options()((option.key() + ',' + option.flag()).c_str(), value, "");
+    description.add_options()((option.key() + ',' + option.flag()).c_str(), po::value<std::string>(), "");
   }
   description.add_options()(kHelp, "")(kPrintConfig, "")(kConfig, po::value<std::string>(), "");
 }
@@ -46,6 +44,29 @@ void describe(const OptionTable& table, po::options_description& description) {
       near.empty() ? "heddle " + command + " --help lists those it has" : "did you mean --" + near + "?");
 }
 
+[[noreturn]] void throw_missing_value(const std::string& name, const OptionTable& table) {
+  const Option* option = table.find_flag(name);
+  const std::string flag = "--" + (option ? option->flag() : name);  // Boost reports the key
+  throw usage_error("{} needs a value: {} {}", flag, flag, option ? option->expected : "<path>");
+}
+
+// The option or flag of every command that a word like --seed or --seed=3 names.
+bool names_flag(const std::string& word, const OptionTable& table) {
+  if (!word.starts_with("--")) return false;
+  const std::string name = word.substr(2, word.find('=') - 2);
+  return table.find_flag(name) || name == kHelp || name == kConfig || name == kPrintConfig;
+}
+
+// --resume becomes --resume=true. Boost's implicit_value would do that too, but it takes the next word for
+// the value if there is one: `--resume configs/a.cfg` would lose its config.
+std::vector<std::string> with_explicit_toggles(std::vector<std::string> words, const OptionTable& table) {
+  for (std::string& word : words) {
+    const Option* option = word.starts_with("--") ? table.find_flag(word.substr(2)) : nullptr;
+    if (option && option->kind == Option::Kind::toggle) word += "=true";
+  }
+  return words;
+}
+
 std::vector<po::option> parse_with_boost(const std::vector<std::string>& words, const OptionTable& table) {
   po::options_description description;
   describe(table, description);
@@ -53,7 +74,7 @@ std::vector<po::option> parse_with_boost(const std::vector<std::string>& words, 
   using Style = po::command_line_style::style_t;
   constexpr int kStyle = Style::allow_long | Style::long_allow_adjacent | Style::long_allow_next;
   try {
-    return po::command_line_parser(words)
+    return po::command_line_parser(with_explicit_toggles(words, table))
         .options(description)
         .style(kStyle)
         .allow_unregistered()
@@ -63,10 +84,9 @@ std::vector<po::option> parse_with_boost(const std::vector<std::string>& words, 
     std::string flag = syntax.get_option_name();
     flag = "--" + flag.substr(std::min(flag.find_first_not_of('-'), flag.size()));
     flag = flag.substr(0, flag.find('='));
-    const Option* option = table.find_flag(flag.substr(2));
     switch (syntax.kind()) {
       case syntax.missing_parameter:
-        throw usage_error("{} needs a value: {} {}", flag, flag, option ? option->expected : "<path>");
+        throw_missing_value(flag.substr(2), table);
       case syntax.empty_adjacent_parameter:
         throw usage_error("{}= has no value; an empty one is written {} ''", flag, flag);
       case syntax.extra_parameter:
@@ -95,7 +115,8 @@ void add_given(Flags& flags, const std::string& key, const std::string& flag, co
 Flags parse_flags(const std::vector<std::string>& words, const OptionTable& table, const std::string& command,
                   const std::vector<std::string>& sections) {
   Flags flags;
-  for (const po::option& parsed : parse_with_boost(words, table)) {
+  const auto end = std::find(words.begin(), words.end(), "--");  // no flags from here on
+  for (const po::option& parsed : parse_with_boost({words.begin(), end}, table)) {
     const std::string& word = parsed.original_tokens.at(0);
     if (parsed.position_key >= 0) {
       if (word == "-h") {
@@ -107,6 +128,9 @@ Flags parse_flags(const std::vector<std::string>& words, const OptionTable& tabl
       }
       continue;
     }
+    // With guessing off, Boost takes a known flag for the value of the one before.
+    if (parsed.original_tokens.size() > 1 && names_flag(parsed.original_tokens[1], table))
+      throw_missing_value(word.substr(2), table);
     if (parsed.unregistered) throw_unknown(word, table, command, sections);
     if (parsed.string_key == kHelp) {
       flags.help = true;
@@ -124,6 +148,7 @@ Flags parse_flags(const std::vector<std::string>& words, const OptionTable& tabl
       add_given(flags, option.key(), flag, parsed.value.at(0), option.kind == Option::Kind::list);
     }
   }
+  if (end != words.end()) flags.arguments.insert(flags.arguments.end(), end + 1, words.end());
   return flags;
 }
 

@@ -1,7 +1,6 @@
 #include "trainer/config/option_table.h"
 
 #include <fmt/format.h>
-#include <fmt/ranges.h>
 
 #include <algorithm>
 #include <stdexcept>
@@ -100,7 +99,7 @@ void OptionTable::add_choice(const std::string& name, const std::vector<std::str
   Option option;
   option.name = name;
   option.help = help;
-  option.expected = fmt::format("{}", fmt::join(names, "|"));
+  option.expected = join(names, "|");
   option.set = [names, set = std::move(set)](const std::vector<std::string>& texts) {
     set(parse_choice(texts.at(0), names));
   };

@@ -1,7 +1,6 @@
 #include "trainer/config/value.h"
 
 #include <fmt/format.h>
-#include <fmt/ranges.h>
 
 #include <algorithm>
 #include <charconv>
@@ -117,7 +116,7 @@ void check_period(const std::string& text, const Period& value, const PeriodRule
 int parse_choice(const std::string& text, const std::vector<std::string>& names) {
   const auto found = std::find(names.begin(), names.end(), text);
   if (found != names.end()) return static_cast<int>(found - names.begin());
-  std::string message = fmt::format("'{}' is none of {}", text, fmt::join(names, ", "));
+  std::string message = fmt::format("'{}' is none of {}", text, join(names, ", "));
   if (const std::string near = nearest(text, names); !near.empty() && names.size() > 2)
     message += fmt::format("; did you mean {}?", near);
   throw BadValue(message);
@@ -125,20 +124,24 @@ int parse_choice(const std::string& text, const std::vector<std::string>& names)
 
 namespace {
 
-// Levenshtein's distance; '-' and '_' are one letter, because both are names of the same option.
+// Edits that lead from one word to the other: a letter more, less or another, or two neighbours swapped
+// (optimal string alignment). '-' and '_' are one letter, because both are names of the same option.
 std::size_t edit_distance(std::string_view a, std::string_view b) {
   const auto same = [](char x, char y) {
     return x == y || ((x == '-' || x == '_') && (y == '-' || y == '_'));
   };
-  std::vector<std::size_t> row(b.size() + 1);
+  // Rows i - 2, i - 1 and i of the table: edits between the first i letters of a and the first j of b.
+  std::vector<std::size_t> before(b.size() + 1), above(b.size() + 1), row(b.size() + 1);
   std::iota(row.begin(), row.end(), 0);
   for (std::size_t i = 1; i <= a.size(); ++i) {
-    std::size_t diagonal = row[0];
+    std::swap(before, above);
+    std::swap(above, row);
     row[0] = i;
     for (std::size_t j = 1; j <= b.size(); ++j) {
-      const std::size_t replaced = diagonal + (same(a[i - 1], b[j - 1]) ? 0 : 1);
-      diagonal = row[j];
-      row[j] = std::min({row[j] + 1, row[j - 1] + 1, replaced});
+      const bool equal = same(a[i - 1], b[j - 1]);
+      row[j] = std::min({above[j] + 1, row[j - 1] + 1, above[j - 1] + (equal ? 0 : 1)});
+      const bool swapped = i > 1 && j > 1 && same(a[i - 1], b[j - 2]) && same(a[i - 2], b[j - 1]);
+      if (swapped) row[j] = std::min(row[j], before[j - 2] + 1);
     }
   }
   return row[b.size()];
@@ -169,6 +172,15 @@ std::string nearest(std::string_view given, const std::vector<std::string>& cand
     best = candidate;
   }
   return best;
+}
+
+std::string join(const std::vector<std::string>& words, std::string_view separator) {
+  std::string text;
+  for (std::size_t i = 0; i < words.size(); ++i) {
+    if (i > 0) text += separator;
+    text += words[i];
+  }
+  return text;
 }
 
 std::string escape(std::string_view value) {

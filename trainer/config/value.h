@@ -84,6 +84,9 @@ int parse_choice(const std::string& text, const std::vector<std::string>& names)
 // the given text or the other way round; empty if nothing is near. '-' and '_' count as the same letter.
 std::string nearest(std::string_view given, const std::vector<std::string>& candidates);
 
+// "a, b, c"
+std::string join(const std::vector<std::string>& words, std::string_view separator);
+
 // Values in a file. Boost ends a value at '#' and trims it, so what would not survive is written with a
 // backslash:
 // \\ \n \t \r and \xHH (two hexadecimal digits; '#' is \x23). unescape throws BadValue on any other use of

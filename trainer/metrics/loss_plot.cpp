@@ -1,11 +1,11 @@
 #include "trainer/metrics/loss_plot.h"
 
 #include <fmt/format.h>
-#include <fmt/ranges.h>
 
 #include <algorithm>
 #include <cmath>
 #include <limits>
+#include <string_view>
 
 #include "kernels/error.h"
 #include "trainer/metrics/gnuplot.h"
@@ -70,11 +70,12 @@ class Panel {
   }
 
   bool empty() const { return elements_.empty(); }
+  double furthest() const { return furthest_; }  // of x
   double lowest() const { return lowest_; }
   double highest() const { return highest_; }
 
   std::string plot_command() const {
-    return fmt::format("{}plot {}\n", data_, fmt::join(elements_, ", \\\n     "));
+    return fmt::format("{}plot {}\n", data_, join(elements_, ", \\\n     "));
   }
 
  private:
@@ -88,6 +89,7 @@ class Panel {
   }
 
   void include(const Curve& curve) {
+    furthest_ = std::max(furthest_, *std::max_element(curve.x.begin(), curve.x.end()));
     for (const double y : curve.y) {
       lowest_ = std::min(lowest_, y);
       highest_ = std::max(highest_, y);
@@ -96,12 +98,34 @@ class Panel {
 
   std::string prefix_, data_;
   std::vector<std::string> elements_;
+  double furthest_ = 0;
   double lowest_ = std::numeric_limits<double>::max();
   double highest_ = std::numeric_limits<double>::lowest();
 };
 
+// Ticks of a logarithmic axis: round numbers, the roundest first, as long as they stay readable beside each
+// other.
+std::vector<std::string> logarithmic_ticks(double bottom, double top) {
+  constexpr double kRoundest[] = {1,   2,   5,   3,   4,   7,   6,   8,   9,   1.5, 2.5, 3.5, 4.5,
+                                  1.2, 1.4, 1.6, 1.8, 2.2, 2.4, 2.6, 2.8, 3.2, 3.4, 3.6, 3.8};
+  const double apart = std::log(top / bottom) * 0.055;
+  std::vector<double> ticks;
+  for (const double digits : kRoundest) {
+    for (double decade = std::pow(10, std::floor(std::log10(bottom))); decade <= top; decade *= 10) {
+      const double tick = digits * decade;
+      const auto near = [&](double other) { return std::abs(std::log(tick / other)) < apart; };
+      if (tick >= bottom && tick <= top && std::none_of(ticks.begin(), ticks.end(), near))
+        ticks.push_back(tick);
+    }
+  }
+  std::sort(ticks.begin(), ticks.end());
+  std::vector<std::string> texts;
+  for (const double tick : ticks) texts.push_back(fmt::format("{:.6g}", tick));
+  return texts;
+}
+
 // The range follows the averages, so that one spike does not flatten the rest; a loss that falls far is drawn
-// on a logarithmic axis with ticks a person can read.
+// on a logarithmic axis.
 std::string loss_axis(double lowest, double highest) {
   constexpr double kFarFall = 2.5;
   if (lowest <= 0 || highest / lowest < kFarFall) {
@@ -109,17 +133,10 @@ std::string loss_axis(double lowest, double highest) {
     return fmt::format("unset logscale\nset ytics autofreq\nset format y '%g'\nset yrange [{:.9g}:{:.9g}]\n",
                        lowest - margin, highest + margin);
   }
-  const double margin = std::pow(highest / lowest, 0.04);
+  const double margin = std::pow(highest / lowest, 0.05);
   const double bottom = lowest / margin, top = highest * margin;
-  std::vector<std::string> ticks;
-  const std::vector<double> fine{1, 1.2, 1.4, 1.6, 1.8, 2, 2.5, 3, 3.5, 4, 5, 6, 7, 8, 9};
-  const std::vector<double> coarse{1, 2, 5};
-  for (double decade = std::pow(10, std::floor(std::log10(bottom))); decade <= top; decade *= 10)
-    for (const double digit : top / bottom < 30 ? fine : coarse)
-      if (digit * decade >= bottom && digit * decade <= top)
-        ticks.push_back(fmt::format("{:.6g}", digit * decade));
   return fmt::format("set logscale y\nset format y '%g'\nset ytics ({})\nset yrange [{:.9g}:{:.9g}]\n",
-                     fmt::join(ticks, ", "), bottom, top);
+                     join(logarithmic_ticks(bottom, top), ", "), bottom, top);
 }
 
 std::string throughput_axis(double highest) {
@@ -127,20 +144,34 @@ std::string throughput_axis(double highest) {
                      1.15 * highest);
 }
 
-std::string frame(PlotAxis axis) {
-  return fmt::format(R"(set border 3 lc rgb '#808080'
+// Counts with the field's letters: 500M, 1.5B.
+std::string count_label(double count) {
+  constexpr std::string_view kLetters = " kMBT";
+  std::size_t power = 0;
+  for (; count >= 1000 && power + 1 < kLetters.size(); ++power) count /= 1000;
+  return fmt::format("{:.6g}{}", count, power > 0 ? std::string(1, kLetters[power]) : "");
+}
+
+std::string x_axis(double highest, PlotAxis axis) {
+  highest = std::max(highest, 1.0);
+  // Steps of 1, 2 or 5 times a power of ten, at most eight of them.
+  double step = std::pow(10, std::floor(std::log10(highest)) - 1);
+  for (const double factor : {2.0, 2.5, 2.0, 2.0, 2.5, 2.0})
+    if (highest / step > 8) step *= factor;
+  std::vector<std::string> ticks;
+  for (int i = 0; i * step <= highest * 1.0001; ++i)
+    ticks.push_back(fmt::format("'{}' {:.9g}", count_label(i * step), i * step));
+  return fmt::format("set xlabel '{}'\nset xtics ({})\nset xrange [0:{:.9g}]\n",
+                     axis == PlotAxis::tokens ? "tokens" : "steps", join(ticks, ", "), 1.01 * highest);
+}
+
+constexpr const char* kFrame = R"(set border 3 lc rgb '#808080'
 set tics nomirror out scale 0.6 textcolor rgb '#303030'
-set grid xtics ytics lc rgb '#e4e4e4' lw 1 dt 1
-set key top right opaque width 1 spacing 1.25 samplen 2.5
-set xlabel '{}'
-set format x {}
-set xrange [0:*]
+set grid xtics ytics lc rgb '#c4c4c4' lw 1 dt 1
+set key top right width 1 spacing 1.25 samplen 2.5
 set lmargin 11
 set rmargin 4
-)",
-                     axis == PlotAxis::tokens ? "tokens" : "steps",
-                     axis == PlotAxis::tokens ? "'%.4s%c'" : "'%.0f'");
-}
+)";
 
 }  // namespace
 
@@ -169,7 +200,7 @@ std::string plot_script(const std::vector<PlottedRun>& runs, const PlotStyle& st
     loss.add_points(curve_of(run.records, &MetricsRecord::validation_loss, style.axis), points_color,
                     before + "validation");
     throughput.add_line(curve_of(run.records, &MetricsRecord::tokens_per_second, style.axis), style.smooth,
-                        color, runs.size() > 1 ? run.name : "all ranks");
+                        color, runs.size() > 1 ? run.name : "");
   }
 
   std::vector<std::string> panels;
@@ -184,7 +215,7 @@ std::string plot_script(const std::vector<PlottedRun>& runs, const PlotStyle& st
   if (panels.empty())
     throw error("{}: no record with a number to draw", runs.empty() ? "no run" : runs[0].name);
 
-  std::string script = frame(style.axis);
+  std::string script = kFrame + x_axis(std::max(loss.furthest(), throughput.furthest()), style.axis);
   const std::string title = runs.size() == 1 ? gnuplot_string(runs[0].name) : "''";
   if (panels.size() == 1) return script + "set title " + title + "\n" + panels[0];
   script += fmt::format("set multiplot layout {},1 title {} font ',17'\n", panels.size(), title);

@@ -1,10 +1,13 @@
 // The picture of one or more runs: loss and throughput over tokens or steps, as a gnuplot script.
 #pragma once
 
+#include <array>
 #include <cstdint>
 #include <string>
+#include <string_view>
 #include <vector>
 
+#include "trainer/config/value.h"
 #include "trainer/metrics/metrics.h"
 
 namespace heddle {

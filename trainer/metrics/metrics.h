@@ -17,14 +17,14 @@ namespace heddle {
 // What is known after `step` optimizer steps. A record of a validation alone has no training loss, and so on.
 struct MetricsRecord {
   std::int64_t step = 0;
-  std::int64_t tokens = 0;                  // trained on since step 0
-  std::optional<double> loss;               // nats per token, mean of the step's global batch
-  std::optional<double> validation_loss;    // nats per token
-  std::optional<double> learning_rate;      // of this step
-  std::optional<double> gradient_norm;      // global, before clipping
-  std::optional<double> step_seconds;       // mean since the last record
-  std::optional<double> tokens_per_second;  // of all ranks
-  std::optional<double> mfu;                // model FLOP utilisation, 0 to 1
+  std::int64_t tokens = 0;                       // trained on since step 0
+  std::optional<double> loss = {};               // nats per token, mean of the step's global batch
+  std::optional<double> validation_loss = {};    // nats per token
+  std::optional<double> learning_rate = {};      // of this step
+  std::optional<double> gradient_norm = {};      // global, before clipping
+  std::optional<double> step_seconds = {};       // mean since the last record
+  std::optional<double> tokens_per_second = {};  // of all ranks
+  std::optional<double> mfu = {};                // model FLOP utilisation, 0 to 1
   bool operator==(const MetricsRecord&) const = default;
 };
 

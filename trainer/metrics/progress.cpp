@@ -134,7 +134,7 @@ void ProgressLine::step(const MetricsRecord& record) {
   }
   const auto now = std::chrono::steady_clock::now();
   const bool too_soon = std::chrono::duration<double>(now - last_drawn_).count() < style_.redraw_seconds;
-  if (too_soon && record.step != total_steps_) return;
+  if (too_soon && !shown_.empty() && record.step != total_steps_) return;
   last_drawn_ = now;
   // The last column stays free: writing there wraps on some terminals.
   const int width = std::max(1, (style_.width > 0 ? style_.width : terminal_width(stream_)) - 1);

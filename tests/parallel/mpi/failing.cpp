@@ -1,0 +1,122 @@
+// Jobs that go wrong, for failures_driver.cpp: failing <case>. One group of all ranks, a timeout of 3 s.
+#include <csignal>
+#include <cstdio>
+#include <cstring>
+#include <string>
+#include <thread>
+#include <vector>
+
+#include "kernels/error.h"
+#include "parallel/mpi_session.h"
+
+namespace heddle {
+namespace {
+
+struct Job {
+  MpiSession& session;
+  Device& device;
+  Mesh& mesh;
+  std::vector<float> values = std::vector<float>(1000, 1.0f);
+  int rank = session.rank();
+  int last = session.size() - 1;
+
+  void all_reduce(const char* label, std::int64_t count = 1000) {
+    mesh.world().all_reduce(Tensor(values.data(), DType::f32, {count}), Reduction::sum,
+                            device.compute_stream(), label);
+  }
+  void step(int number) {
+    session.set_progress(number, "forward");
+    all_reduce("activations");
+    session.set_progress(number, "backward");
+    all_reduce("gradients");
+    std::this_thread::sleep_for(
+        std::chrono::milliseconds(300));  // so that the heartbeats of each step arrive
+  }
+  [[noreturn]] void sleep_forever() {
+    for (;;) std::this_thread::sleep_for(std::chrono::seconds(1));
+  }
+};
+
+int culprit_of(const std::string& what, int last) {
+  return what.find("-first") != std::string::npos ? 0 : last;
+}
+
+void run(Job& job, const std::string& what) {
+  const int culprit = culprit_of(what, job.last);
+  for (int step = 1; step <= 3; ++step) job.step(step);
+  if (what.starts_with("stop")) {
+    if (job.rank == culprit) std::raise(SIGSTOP);
+    job.step(4);
+  } else if (what == "absent") {
+    job.session.set_progress(4, "saving checkpoint");
+    if (job.rank == culprit) job.sleep_forever();
+    job.all_reduce("gradients");
+  } else if (what == "mismatch-label") {
+    job.all_reduce(job.rank == culprit ? "loss" : "gradients");
+  } else if (what == "mismatch-count") {
+    job.all_reduce("gradients", job.rank == culprit ? 10 : 1000);
+  } else if (what == "mismatch-kind") {
+    if (job.rank == culprit) job.mesh.world().barrier("gradients");
+    job.all_reduce("gradients");
+  } else if (what == "background") {
+    // Blocked in an event instead of in the call.
+    auto ready = job.device.make_event(), done = job.device.make_event();
+    if (job.rank == culprit) std::raise(SIGSTOP);
+    job.mesh.world().all_reduce(Tensor(job.values.data(), DType::f32, {1000}), Reduction::sum, *ready, *done,
+                                "bucket");
+    done->synchronize();
+  } else if (what == "chain") {
+    // Layout 2x2, the last rank stops. Rank 0 waits for rank 1 or 2, and those for the last.
+    const auto grid = job.session.make_mesh({2, 2}, job.device);
+    if (job.rank == culprit) std::raise(SIGSTOP);
+    const Tensor x(job.values.data(), DType::f32, {1000});
+    if (job.rank == 1) grid->data().all_reduce(x, Reduction::sum, job.device.compute_stream(), "gradients");
+    grid->tensor().all_reduce(x, Reduction::sum, job.device.compute_stream(), "activations");
+  } else if (what == "no-end") {
+    if (job.rank == culprit) job.sleep_forever();
+  } else if (what == "error-on-one") {
+    if (job.rank == culprit) throw usage_error("option --x is wrong");
+    job.step(4);
+  } else if (what == "error-on-all") {
+    throw error("the data is gone");
+  } else if (what == "killed") {
+    if (job.rank == culprit) std::raise(SIGKILL);
+    job.step(4);
+  } else if (what == "slow") {
+    // Late, but within the timeout: no failure.
+    if (job.rank == culprit) std::this_thread::sleep_for(std::chrono::seconds(2));
+    job.step(4);
+  }
+}
+
+}  // namespace
+}  // namespace heddle
+
+int main(int argc, char** argv) {
+  using namespace heddle;
+  const std::string what = argc > 1 ? argv[1] : "";
+  MpiSession::Settings settings;
+  settings.timeout = std::chrono::seconds(3);
+  settings.shared_memory = argc < 3 || std::strcmp(argv[2], "--messages") != 0;
+  MpiSession session(&argc, &argv, settings);
+  if (what == "unwound") {  // as an error, but nobody calls abort(): the session's end must not hang
+    const auto device = make_cpu_device(1);
+    try {
+      const auto mesh = session.make_mesh({session.size(), 1}, *device);
+      Job job{session, *device, *mesh};
+      if (job.rank == job.last) throw error("alone");
+      job.step(1);
+    } catch (const Error&) {
+      return 1;
+    }
+  }
+  try {
+    const auto device = make_cpu_device(1);
+    const auto mesh = session.make_mesh({session.size(), 1}, *device);
+    Job job{session, *device, *mesh};
+    run(job, what);
+  } catch (const Error& e) {
+    session.abort(e.what(), e.exit_code());
+  }
+  return 0;
+}

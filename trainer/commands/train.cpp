@@ -1,0 +1,137 @@
+// heddle train: the main job.
+
+#include <fmt/format.h>
+
+#include <cmath>
+#include <cstdio>
+#include <filesystem>
+
+#include "kernels/cpu/ceiling.h"
+#include "kernels/error.h"
+#include "parallel/agreement.h"
+#include "parallel/environment.h"
+#include "trainer/checkpoint/folder.h"
+#include "trainer/commands/command.h"
+#include "trainer/commands/with_mpi.h"
+#include "trainer/config/check.h"
+#include "trainer/data/run_data.h"
+#include "trainer/format.h"
+#include "trainer/metrics/run_folder.h"
+#include "trainer/training/loop.h"
+#include "trainer/training/plan.h"
+#include "trainer/training/settings.h"
+
+namespace heddle {
+
+namespace {
+
+constexpr double kCeilingSeconds = 0.3;  // per precision of the run, before step 0: what MFU is measured against
+
+// Rate of matrix products of all ranks together, all measuring at once.
+double measure_peak(DType act, Device& device, Mesh& mesh) {
+  mesh.world().barrier("matmul rate");
+  double rate = measure_matmul_flops(act, device.threads(), kCeilingSeconds);
+  mesh.world().all_reduce_host(&rate, 1, Reduction::sum, "matmul rate");
+  return rate;
+}
+
+void print_start(const Options& options, Engine& engine, const StepPlan& plan, const Mesh& mesh, const Device& device,
+                 double peak_flops) {
+  const Layout& layout = mesh.layout();
+  fmt::print("model: {} with {} parameters; {} x {} tokens per step, {}\n", options.model.family,
+             with_commas(engine.parameters().global_count()), options.train.global_batch, options.model.context_length,
+             name_of(act_of(options.train.precision)));
+  fmt::print("ranks: data {} x tensor {}, {}; matmul rate of all ranks {}FLOP/s\n", layout.data_parallel,
+             layout.tensor_parallel, device.description(), with_si_prefix(peak_flops));
+  fmt::print("memory per rank\n");
+  for (const StepPlan::Row& row : plan.rows())
+    fmt::print("  {:<28} {:>10}\n", row.category, as_bytes(static_cast<double>(row.bytes)));
+  fmt::print("  {:<28} {:>10}\n", "total", as_bytes(static_cast<double>(plan.total())));
+  std::fflush(stdout);
+}
+
+void print_end(const TrainingEnd& end, const RunFolder& folder) {
+  fmt::print("{}: loss {:.4f}", end.reason, end.last_loss);
+  if (std::isfinite(end.state.best_validation_loss))
+    fmt::print(", best validation loss {:.4f}", end.state.best_validation_loss);
+  fmt::print(", {} of training; run folder {}\n", as_duration(end.state.seconds), folder.path().string());
+  if (end.preempted) fmt::print("saved at step {}: go on with --resume\n", end.state.step);
+}
+
+int train_command_body(Options options, MpiSession& session) {
+  check(options, session.size());
+  const Layout layout = layout_for(options, session.size());
+  const std::unique_ptr<Device> device = make_device(options, session);
+  const std::unique_ptr<Mesh> mesh = session.make_mesh(layout, *device);
+  Communicator& world = mesh->world();
+
+  RunData data;
+  agree(world, "opening the data", [&] {
+    data = RunData::open(options.data);
+    settle_vocabulary(options.model, data);
+    data.train->require_vocabulary(options.model.vocabulary_size);
+    if (data.validation) data.validation->require_vocabulary(options.model.vocabulary_size);
+  });
+  if (std::string folder = prepared_folder(options.data); !folder.empty()) options.data.data_folder = folder;
+
+  std::optional<RunFolder> folder;
+  agree(world, "making the run folder", [&] {
+    if (session.rank() == 0) {
+      folder.emplace(options.train.run_folder, options.train.resume);
+      folder->write_config(resolved_config(options));
+      if (data.tokenizer) save_tokenizer(*data.tokenizer, (folder->path() / "tokenizer.json").string());
+    }
+  });
+  // The others find it made.
+  if (!folder) folder.emplace(options.train.run_folder, /*resume=*/true);
+
+  const EngineSettings settings = engine_settings(options, layout);
+  std::optional<Engine> engine;
+  std::optional<TokenTrainingData> batches;
+  agree(world, "making the model", [&] {
+    batches.emplace(data, options, layout, mesh->data_rank());
+    engine.emplace(settings, *device, *mesh);
+  });
+
+  TrainingState state;
+  bool has_checkpoint = options.train.resume && newest_checkpoint(folder->checkpoints()).has_value();
+  agree(world, "looking for a checkpoint", [] {});  // nobody deletes leftovers while another rank still looks
+  if (has_checkpoint) {
+    state = load_training_state(folder->path(), *engine, *device, *mesh);
+  } else if (!options.train.init_from.empty()) {
+    load_weights(options.train.init_from, engine->parameters(), *device, *mesh);
+  }
+
+  const double peak = measure_peak(settings.act, *device, *mesh);
+  if (session.rank() == 0) {
+    print_start(options, *engine, plan_step(settings, layout, 0, *device), *mesh, *device, peak);
+    if (has_checkpoint) fmt::print("resuming after step {}\n", state.step);
+  }
+  const TrainingEnd end = train({options, *engine, *batches, *folder, *device, *mesh, session, peak}, state);
+  if (session.rank() == 0) print_end(end, *folder);
+  return end.preempted ? kExitPreempted : kExitDone;
+}
+
+int run_train(const CommandLine& line) {
+  prepared_folder(line.options.data);  // refuses a run without data before anything is started
+  if (environment_rank() == 0) prepare_run_data(line.options.data);
+  return with_mpi(line, [&](MpiSession& session) { return train_command_body(line.options, session); });
+}
+
+}  // namespace
+
+Command train_command() {
+  Command command;
+  command.name = "train";
+  command.summary = "train a model on text, on any data x tensor parallel layout";
+  command.arguments = "[CONFIG.cfg]";
+  command.argument_key = "config";
+  command.sections = training_sections();
+  command.examples = {"heddle train configs/quickstart.cfg --data my.txt",
+                      "mpirun -np 4 heddle train configs/gpt2-small.cfg --tensor-parallel 2 --data my.txt",
+                      "mpirun -np 4 heddle train configs/gpt2-small.cfg --data my.txt --resume"};
+  command.run = run_train;
+  return command;
+}
+
+}  // namespace heddle

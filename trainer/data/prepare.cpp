@@ -1,0 +1,397 @@
+#include "trainer/data/prepare.h"
+
+#include <algorithm>
+#include <filesystem>
+#include <optional>
+#include <set>
+#include <utility>
+
+#include "kernels/error.h"
+#include "trainer/data/fingerprint.h"
+#include "trainer/data/parallel_for.h"
+#include "trainer/data/split_source.h"
+#include "trainer/data/tokenizers/bpe_trainer.h"
+#include "trainer/data/tokenizers/byte_tokenizer.h"
+#include "trainer/data/tokenizers/character_tokenizer.h"
+#include "trainer/data/utf8.h"
+#include "trainer/files.h"
+
+namespace heddle {
+namespace {
+
+namespace fs = std::filesystem;
+
+// Changes when the same inputs would give other shards than before.
+constexpr std::uint64_t kPreparationVersion = 1;
+// Text that is encoded in parallel before it is written in order.
+constexpr std::size_t kBatchBytes = std::size_t{1} << 24;
+constexpr std::size_t kBatchPieces = 4096;
+
+// Inside the data's folder; what an earlier preparation left there stays whole until the new one is finished.
+constexpr const char* kWorkshopName = "preparing.tmp";
+
+enum class TokenizerKind { byte, character, bpe, file };
+
+TokenizerKind kind_of(const std::string& tokenizer) {
+  if (tokenizer == "byte") return TokenizerKind::byte;
+  if (tokenizer == "char" || tokenizer == "character") return TokenizerKind::character;
+  if (tokenizer == "bpe") return TokenizerKind::bpe;
+  return TokenizerKind::file;
+}
+
+void check(const PrepareOptions& options) {
+  if (options.texts.empty()) throw usage_error("no text to prepare: name files or folders");
+  if (options.folder.empty()) throw usage_error("no folder for the prepared data");
+  if (!(options.validation_fraction >= 0 && options.validation_fraction < 1)) {
+    throw usage_error("a validation fraction of {} is not in [0, 1)", options.validation_fraction);
+  }
+  if (options.tokens_per_shard < 1)
+    throw usage_error("{} tokens per shard are not possible", options.tokens_per_shard);
+  const int smallest = 256 + options.end_of_text;
+  if (kind_of(options.tokenizer) == TokenizerKind::bpe &&
+      (options.bpe_vocabulary < smallest || options.bpe_vocabulary > kMaxVocabularySize)) {
+    throw usage_error("a BPE vocabulary of {} is not possible; it has {} to {} tokens",
+                      options.bpe_vocabulary, smallest, kMaxVocabularySize);
+  }
+}
+
+// Passes over the text, each from the start, and says how far they are.
+class Preparation {
+ public:
+  Preparation(const PrepareOptions& options, const std::function<void(const PrepareProgress&)>& progress)
+      : options_(options),
+        progress_(progress),
+        kind_(kind_of(options.tokenizer)),
+        threads_(resolve_threads(options.threads)),
+        files_(list_text_files(options.texts)),
+        validation_files_(list_text_files(options.validation_texts)) {
+    for (const auto* files : {&files_, &validation_files_}) {
+      for (const std::string& path : *files)
+        stored_bytes_ += static_cast<std::int64_t>(File::open(path).size());
+    }
+    if (kind_ == TokenizerKind::file) tokenizer_ = load_tokenizer(options.tokenizer);
+  }
+
+  std::string fingerprint() const;
+  // Writes tokenizer and shards into `folder`.
+  DatasetManifest run(const std::string& folder);
+
+ private:
+  struct Batch {
+    std::vector<TextPiece> pieces;
+    std::vector<SplitPart> parts;
+  };
+  class SplitWriter;
+
+  void find_split_point();
+  void learn_characters();
+  void learn_bpe();
+  void encode(const std::string& folder, DatasetManifest& manifest);
+
+  SplitSource open_source() const;
+  bool next_batch(SplitSource& source, Batch& batch) const;
+  void report(const char* stage, std::int64_t done, std::int64_t total) const {
+    if (progress_) progress_({stage, done, total});
+  }
+  void report(const char* stage, const SplitSource& source) const {
+    report(stage, static_cast<std::int64_t>(source.stored_bytes_read()), stored_bytes_);
+  }
+
+  const PrepareOptions& options_;
+  const std::function<void(const PrepareProgress&)>& progress_;
+  TokenizerKind kind_;
+  int threads_;
+  std::vector<std::string> files_, validation_files_;
+  std::int64_t stored_bytes_ = 0;
+  SplitPoint point_;
+  std::unique_ptr<Tokenizer> tokenizer_;
+};
+
+// Of all that decides about the result: the files' content and order (not their names, but for the format
+// that these stand for) and the settings.
+std::string Preparation::fingerprint() const {
+  Fingerprint fingerprint;
+  fingerprint.number(kPreparationVersion);
+  fingerprint.number(static_cast<std::uint64_t>(kind_));
+  if (tokenizer_) fingerprint.string(tokenizer_->hash());
+  fingerprint.number(kind_ == TokenizerKind::bpe ? static_cast<std::uint64_t>(options_.bpe_vocabulary) : 0);
+  fingerprint.number(kind_ == TokenizerKind::bpe ? static_cast<std::uint64_t>(options_.bpe_bytes) : 0);
+  fingerprint.number(options_.end_of_text);
+  fingerprint.string(options_.text_field);
+  fingerprint.number(static_cast<std::uint64_t>(options_.tokens_per_shard));
+  fingerprint.string(validation_files_.empty() ? fmt::format("{}", options_.validation_fraction) : "");
+  std::int64_t done = 0;
+  std::vector<char> buffer(std::size_t{1} << 20);
+  for (const auto* files : {&files_, &validation_files_}) {
+    fingerprint.number(files->size());
+    for (const std::string& path : *files) {
+      const File file = File::open(path);
+      Digest content;
+      for (std::uint64_t offset = 0; offset < file.size();) {
+        const std::size_t count =
+            static_cast<std::size_t>(std::min<std::uint64_t>(buffer.size(), file.size() - offset));
+        file.read_at(offset, buffer.data(), count);
+        content.update(buffer.data(), count);
+        offset += count;
+        done += static_cast<std::int64_t>(count);
+        report("comparing", done, stored_bytes_);
+      }
+      fingerprint.string(content.hex());
+      fingerprint.string(text_format_name(path));
+    }
+  }
+  return fingerprint.hex();
+}
+
+SplitSource Preparation::open_source() const {
+  TextOptions text;
+  text.field = options_.text_field;
+  text.require_utf8 = kind_ == TokenizerKind::character || (tokenizer_ && tokenizer_->requires_utf8());
+  text.whole_documents = tokenizer_ && !tokenizer_->works_on_pieces();
+  return SplitSource(files_, point_, validation_files_, text);
+}
+
+bool Preparation::next_batch(SplitSource& source, Batch& batch) const {
+  batch.pieces.clear();
+  batch.parts.clear();
+  TextPiece piece;
+  SplitPart part;
+  for (std::size_t bytes = 0; bytes < kBatchBytes && batch.pieces.size() < kBatchPieces;) {
+    if (!source.next(piece, part)) break;
+    bytes += piece.text.size();
+    batch.pieces.push_back(std::move(piece));
+    batch.parts.push_back(part);
+  }
+  return !batch.pieces.empty();
+}
+
+void Preparation::find_split_point() {
+  if (!validation_files_.empty() || options_.validation_fraction == 0) return;
+  SplitSource source = open_source();
+  TextSize size;
+  TextPiece piece;
+  SplitPart part;
+  while (source.next(piece, part)) {
+    size.documents += piece.starts_document;
+    size.bytes += static_cast<std::int64_t>(piece.text.size());
+    size.characters += count_characters(piece.text);
+    report("reading", source);
+  }
+  point_ = split_point(size, options_.validation_fraction);
+}
+
+void Preparation::learn_characters() {
+  SplitSource source = open_source();
+  std::set<char32_t> alphabet;
+  TextPiece piece;
+  SplitPart part;
+  while (source.next(piece, part)) {
+    collect_characters(piece.text, alphabet);
+    report("learning the tokenizer", source);
+  }
+  tokenizer_ = std::make_unique<CharacterTokenizer>(alphabet);
+}
+
+void Preparation::learn_bpe() {
+  BpeTrainer trainer(
+      {.vocabulary_size = static_cast<std::int32_t>(options_.bpe_vocabulary), .threads = threads_});
+  SplitSource source = open_source();
+  Batch batch;
+  std::int64_t left = options_.bpe_bytes;
+  while (left > 0 && next_batch(source, batch)) {
+    std::vector<std::string> texts;
+    for (std::size_t i = 0; i < batch.pieces.size() && left > 0; ++i) {
+      if (batch.parts[i] != SplitPart::train) continue;
+      left -= static_cast<std::int64_t>(batch.pieces[i].text.size());
+      texts.push_back(std::move(batch.pieces[i].text));
+    }
+    trainer.add(texts);
+    report("learning the tokenizer", source);
+  }
+  BpeModel model =
+      trainer.train([&](std::int32_t tokens) { report("merging", tokens, options_.bpe_vocabulary); });
+  tokenizer_ = std::make_unique<BpeTokenizer>(std::move(model), "the learnt tokenizer");
+}
+
+// The shards of one split, with end-of-text tokens between documents.
+class Preparation::SplitWriter {
+ public:
+  SplitWriter(const PrepareOptions& options, const Tokenizer& tokenizer, std::string folder, std::string name)
+      : options_(options),
+        tokenizer_(tokenizer),
+        hash_(tokenizer.hash()),
+        folder_(std::move(folder)),
+        name_(std::move(name)) {
+    if (options.end_of_text) end_of_text_ = tokenizer.end_of_text();
+  }
+
+  void add(const TextPiece& piece, std::span<const std::int32_t> ids) {
+    if (piece.starts_document && ++split_.documents > 1) end_document();
+    split_.bytes += static_cast<std::int64_t>(piece.text.size());
+    write(ids);
+  }
+
+  DatasetSplit finish() {
+    if (split_.documents > 1) end_document();
+    close_shard();
+    return std::move(split_);
+  }
+
+ private:
+  void end_document() {
+    if (end_of_text_) write(std::span(&*end_of_text_, 1));
+  }
+
+  void write(std::span<const std::int32_t> ids) {
+    while (!ids.empty()) {
+      if (!writer_) {
+        shard_name_ = fmt::format("{}-{:05}.heddle", name_, split_.shards.size());
+        writer_.emplace((fs::path(folder_) / shard_name_).string(), tokenizer_.vocabulary_size(), hash_);
+      }
+      const std::int64_t room = options_.tokens_per_shard - writer_->tokens();
+      const std::size_t count =
+          static_cast<std::size_t>(std::min<std::int64_t>(room, static_cast<std::int64_t>(ids.size())));
+      writer_->append(ids.first(count));
+      ids = ids.subspan(count);
+      if (writer_->tokens() == options_.tokens_per_shard) close_shard();
+    }
+  }
+
+  void close_shard() {
+    if (!writer_) return;
+    const ShardHeader header = writer_->commit();
+    writer_.reset();
+    split_.tokens += header.tokens;
+    split_.shards.push_back({shard_name_, header.tokens, header.payload_hash});
+  }
+
+  const PrepareOptions& options_;
+  const Tokenizer& tokenizer_;
+  std::string hash_, folder_, name_, shard_name_;
+  std::optional<std::int32_t> end_of_text_;
+  std::optional<ShardWriter> writer_;
+  DatasetSplit split_;
+};
+
+void Preparation::encode(const std::string& folder, DatasetManifest& manifest) {
+  SplitWriter train(options_, *tokenizer_, folder, kTrainSplit);
+  SplitWriter validation(options_, *tokenizer_, folder, kValidationSplit);
+  SplitSource source = open_source();
+  Batch batch;
+  std::vector<std::vector<std::int32_t>> ids;
+  while (next_batch(source, batch)) {
+    ids.resize(batch.pieces.size());
+    parallel_for(static_cast<std::int64_t>(ids.size()), threads_, [&](std::int64_t i, int) {
+      ids[i].clear();
+      try {
+        tokenizer_->encode(batch.pieces[i].text, ids[i]);
+      } catch (const Error& failure) {
+        throw error("{}: {}", batch.pieces[i].origin, failure.what());
+      }
+    });
+    for (std::size_t i = 0; i < ids.size(); ++i) {
+      (batch.parts[i] == SplitPart::train ? train : validation).add(batch.pieces[i], ids[i]);
+    }
+    report("encoding", source);
+  }
+  const bool wants_validation = !validation_files_.empty() || options_.validation_fraction > 0;
+  for (auto [name, writer] : {std::pair(kTrainSplit, &train), std::pair(kValidationSplit, &validation)}) {
+    DatasetSplit split = writer->finish();
+    if (split.tokens == 0 && (writer == &train || wants_validation)) {
+      throw error("the text holds nothing for the {} split (from {}{})", name, files_.front(),
+                  files_.size() > 1 ? " and other files" : "");
+    }
+    if (split.tokens > 0) manifest.splits[name] = std::move(split);
+  }
+}
+
+DatasetManifest Preparation::run(const std::string& folder) {
+  find_split_point();
+  if (kind_ == TokenizerKind::byte) tokenizer_ = std::make_unique<ByteTokenizer>(options_.end_of_text);
+  if (kind_ == TokenizerKind::character) learn_characters();
+  if (kind_ == TokenizerKind::bpe) learn_bpe();
+  DatasetManifest manifest;
+  manifest.tokenizer_kind = tokenizer_->kind();
+  manifest.tokenizer_hash = tokenizer_->hash();
+  manifest.vocabulary_size = tokenizer_->vocabulary_size();
+  encode(folder, manifest);
+  save_tokenizer(*tokenizer_, (fs::path(folder) / kDatasetTokenizerName).string());
+  return manifest;
+}
+
+// What an earlier preparation left, if it is complete and of this fingerprint.
+std::optional<DatasetManifest> find_prepared(const std::string& folder, const std::string& fingerprint) {
+  if (!is_prepared_folder(folder)) return std::nullopt;
+  try {
+    DatasetManifest manifest = read_manifest(folder);
+    if (manifest.fingerprint != fingerprint) return std::nullopt;
+    for (const auto& [name, split] : manifest.splits) open_split(folder, manifest, name);
+    open_tokenizer(folder, manifest);
+    return manifest;
+  } catch (const Error&) {
+    return std::nullopt;  // damaged: made again
+  }
+}
+
+bool is_shard_name(const std::string& name) {
+  return name.ends_with(".heddle") && (name.starts_with(std::string(kTrainSplit) + "-") ||
+                                       name.starts_with(std::string(kValidationSplit) + "-"));
+}
+
+// Removes shards that an earlier preparation left and this one did not replace.
+void remove_other_shards(const fs::path& folder, const DatasetManifest& manifest) {
+  std::set<std::string> kept;
+  for (const auto& [name, split] : manifest.splits) {
+    for (const DatasetSplit::Shard& shard : split.shards) kept.insert(shard.file);
+  }
+  std::vector<fs::path> others;
+  for (const fs::directory_entry& entry : fs::directory_iterator(folder)) {
+    const std::string name = entry.path().filename().string();
+    if (is_shard_name(name) && !kept.contains(name)) others.push_back(entry.path());
+  }
+  for (const fs::path& path : others) remove_tree(path);
+}
+
+// Moves finished data from the workshop to its folder. The folder has no manifest while it is in between.
+void publish(const fs::path& workshop, const fs::path& folder, const DatasetManifest& manifest) {
+  remove_tree(folder / kDatasetManifestName);
+  sync_directory(folder);
+  for (const auto& [name, split] : manifest.splits) {
+    for (const DatasetSplit::Shard& shard : split.shards)
+      rename_path(workshop / shard.file, folder / shard.file);
+  }
+  rename_path(workshop / kDatasetTokenizerName, folder / kDatasetTokenizerName);
+  sync_directory(folder);
+  write_manifest(folder.string(), manifest);
+  remove_other_shards(folder, manifest);
+  remove_tree(workshop);
+}
+
+}  // namespace
+
+PrepareResult prepare(const PrepareOptions& options,
+                      const std::function<void(const PrepareProgress&)>& progress) {
+  check(options);
+  Preparation preparation(options, progress);
+  const std::string fingerprint = preparation.fingerprint();
+  if (std::optional<DatasetManifest> manifest = find_prepared(options.folder, fingerprint)) {
+    return {true, std::move(*manifest)};
+  }
+  const fs::path folder(options.folder), workshop = folder / kWorkshopName;
+  make_directories(folder);
+  remove_tree(workshop);
+  make_directory(workshop);
+  PrepareResult result;
+  try {
+    result.manifest = preparation.run(workshop.string());
+    result.manifest.fingerprint = fingerprint;
+    publish(workshop, folder, result.manifest);
+  } catch (...) {
+    std::error_code ignored;
+    fs::remove_all(workshop, ignored);
+    throw;
+  }
+  return result;
+}
+
+}  // namespace heddle

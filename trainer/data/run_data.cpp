@@ -1,0 +1,146 @@
+#include "trainer/data/run_data.h"
+
+#include <unistd.h>
+
+#include <algorithm>
+#include <array>
+#include <cstdio>
+#include <filesystem>
+#include <string_view>
+
+#include "kernels/error.h"
+#include "trainer/data/prepare.h"
+#include "trainer/format.h"
+
+namespace heddle {
+
+namespace {
+
+namespace fs = std::filesystem;
+
+bool is_token_file(const std::string& path) {
+  constexpr std::array<std::string_view, 3> extensions = {".bin", ".idx", ".heddle"};
+  return std::find(extensions.begin(), extensions.end(), fs::path(path).extension().string()) != extensions.end();
+}
+
+// "my.jsonl.gz" -> "my"
+std::string stem_of(const std::string& path) {
+  std::string name = fs::path(path).lexically_normal().filename().string();
+  if (name.empty()) name = fs::path(path).lexically_normal().parent_path().filename().string();
+  const std::string stem = name.substr(0, name.find('.', 1));
+  return stem.empty() ? "text" : stem;
+}
+
+// Redraws one line on a terminal and is silent elsewhere: what was done is said at the end.
+void show(const PrepareProgress& p) {
+  if (!isatty(STDOUT_FILENO)) return;
+  const double percent = p.total > 0 ? 100.0 * static_cast<double>(p.done) / static_cast<double>(p.total) : 0;
+  fmt::print("\r\033[K{} {:.0f} %", p.stage, percent);
+  std::fflush(stdout);
+}
+
+}  // namespace
+
+std::string prepared_folder(const DataOptions& options) {
+  if (options.data.empty())
+    throw usage_error("no data: give --data with text files, folders of text, prepared data or token files");
+  if (options.data.size() == 1 && is_prepared_folder(options.data[0])) return options.data[0];
+  if (std::all_of(options.data.begin(), options.data.end(), is_token_file)) return "";
+  if (!options.data_folder.empty()) return options.data_folder;
+  const std::string tokenizer = stem_of(options.tokenizer);
+  return fmt::format("data/{}-{}{}", stem_of(options.data[0]), tokenizer,
+                     options.tokenizer == "bpe" ? std::to_string(options.bpe_vocabulary) : "");
+}
+
+void prepare_run_data(const DataOptions& options) {
+  const std::string folder = prepared_folder(options);
+  if (folder.empty() || (options.data.size() == 1 && options.data[0] == folder)) return;
+  PrepareOptions prepare_options;
+  prepare_options.texts = options.data;
+  prepare_options.validation_texts = options.validation_data;
+  prepare_options.validation_fraction = options.validation_fraction;
+  prepare_options.folder = folder;
+  prepare_options.tokenizer = options.tokenizer;
+  prepare_options.bpe_vocabulary = options.bpe_vocabulary;
+  prepare_options.text_field = options.text_field;
+  const PrepareResult result = prepare(prepare_options, show);
+  if (isatty(STDOUT_FILENO)) fmt::print("\r\033[K");
+  fmt::print("data: {} {}, {} tokenizer with {} ids\n", folder, result.up_to_date ? "is up to date" : "prepared",
+             result.manifest.tokenizer_kind, with_commas(result.manifest.vocabulary_size));
+  for (const auto& [name, split] : result.manifest.splits)
+    fmt::print("      {:<10} {:>14} tokens from {} of text ({:.2f} bytes per token)\n", name,
+               with_commas(split.tokens), as_bytes(static_cast<double>(split.bytes)),
+               static_cast<double>(split.bytes) / static_cast<double>(std::max<std::int64_t>(split.tokens, 1)));
+  std::fflush(stdout);
+}
+
+RunData RunData::open(const DataOptions& options) {
+  RunData data;
+  const std::string folder = prepared_folder(options);
+  if (folder.empty()) {
+    data.train = TokenDataset::open(options.data);
+    if (!options.validation_data.empty()) data.validation = TokenDataset::open(options.validation_data);
+    data.vocabulary_size = data.train->vocabulary_size();
+    return data;
+  }
+  const DatasetManifest manifest = read_manifest(folder);
+  data.train = open_split(folder, manifest, kTrainSplit);
+  if (manifest.splits.contains(kValidationSplit)) data.validation = open_split(folder, manifest, kValidationSplit);
+  data.tokenizer = open_tokenizer(folder, manifest);
+  data.vocabulary_size = manifest.vocabulary_size;
+  return data;
+}
+
+void settle_vocabulary(ModelOptions& model, const RunData& data) {
+  if (model.vocabulary_size == 0) model.vocabulary_size = data.vocabulary_size;
+  if (model.vocabulary_size == 0)
+    throw usage_error("these token files do not name their vocabulary: give --vocabulary-size");
+  if (model.vocabulary_size < data.vocabulary_size)
+    throw usage_error("model.vocabulary_size = {} is smaller than the tokenizer's {} ids; use at least that, or 0",
+                      model.vocabulary_size, data.vocabulary_size);
+}
+
+TokenTrainingData::TokenTrainingData(const RunData& data, const Options& options, Layout layout, int data_rank)
+    : length_(options.model.context_length),
+      loader_(*data.train,
+              Sampler(data.train->size(), length_, SampleOrder::shuffled,
+                      static_cast<std::uint64_t>(options.train.seed)),
+              BatchSlice{options.train.global_batch, data_rank, layout.data_parallel}),
+      validation_(data.validation ? &*data.validation : nullptr) {
+  // Held-back text shorter than one window is none.
+  if (validation_ && validation_->size() > length_)
+    validation_order_.emplace(validation_->size(), length_, SampleOrder::sequential);
+}
+
+HostBatch TokenTrainingData::batch(std::int64_t step) {
+  const BatchLoader::Batch& batch = loader_.get(step);
+  const BatchSlice& slice = loader_.slice();
+  return {batch.inputs.data(), batch.targets.data(), slice.samples(), slice.first_sample(),
+          slice.global_batch * length_};
+}
+
+std::int64_t TokenTrainingData::validation_samples() const {
+  return validation_order_ ? validation_order_->windows_per_epoch() : 0;
+}
+
+HostBatch TokenTrainingData::validation_batch(std::int64_t first, std::int64_t samples) {
+  read_windows(*validation_, *validation_order_, first, samples, validation_window_, validation_inputs_,
+               validation_targets_);
+  return {validation_inputs_.data(), validation_targets_.data(), samples, first, samples * length_};
+}
+
+void read_windows(const TokenDataset& dataset, const Sampler& order, std::int64_t first, std::int64_t samples,
+                  std::vector<std::int32_t>& window, std::vector<std::int32_t>& inputs,
+                  std::vector<std::int32_t>& targets) {
+  const std::int64_t length = order.context_length();
+  window.resize(static_cast<std::size_t>(length + 1));
+  inputs.clear();
+  targets.clear();
+  for (std::int64_t i = first; i < first + samples; ++i) {
+    dataset.read(order.sample(i).position, length + 1, window.data());
+    inputs.insert(inputs.end(), window.begin(), window.end() - 1);
+    targets.insert(targets.end(), window.begin() + 1, window.end());
+  }
+}
+
+}  // namespace heddle

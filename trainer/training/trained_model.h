@@ -1,0 +1,37 @@
+// A model as a run left it: options, tokenizer and weights, ready to evaluate or to generate with on any layout.
+#pragma once
+
+#include <filesystem>
+#include <memory>
+#include <string>
+
+#include "kernels/device.h"
+#include "parallel/mesh.h"
+#include "parallel/parameters.h"
+#include "trainer/checkpoint/checkpoint.h"
+#include "trainer/config/options.h"
+#include "trainer/data/tokenizers/tokenizer.h"
+#include "trainer/models/model.h"
+
+namespace heddle {
+
+// The options a checkpoint (or the newest of a run's folder) was trained with. Collective; needs no device.
+struct CheckpointOptionsFile {
+  std::filesystem::path path;  // of the checkpoint
+  Options options;
+};
+CheckpointOptionsFile options_of_checkpoint(const std::string& path);
+
+// The tokenizer.json that lies beside a checkpoint: in its folder, or up to two above (the run's). Throws Error.
+std::filesystem::path tokenizer_path_of_checkpoint(const std::filesystem::path& checkpoint);
+std::unique_ptr<Tokenizer> tokenizer_of_checkpoint(const std::filesystem::path& checkpoint);
+
+struct TrainedModel {
+  TrainedModel(const ModelOptions& options, DType act, Device& device, Mesh& mesh,
+               const std::filesystem::path& checkpoint);
+
+  ParameterTable parameters;
+  std::unique_ptr<Model> model;
+};
+
+}  // namespace heddle
