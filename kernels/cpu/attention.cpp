@@ -141,15 +141,16 @@ class TileDropout {
     if (!enabled()) return nullptr;
     const std::uint32_t sample = a_.dropout.first_sample + static_cast<std::uint32_t>(b);
     const std::int64_t first_query = (a_.first_head + h) * a_.q.size(1) + tile.first;
+    const std::int64_t columns = round_up(key_count, kLanes);
     for (std::int64_t i = 0; i < tile.vectors * kLanes; ++i) {
       float* row = reinterpret_cast<float*>(rows_) + i * kTile;
-      if (i < tile.count)
-        mask_.factors(sample, static_cast<std::uint64_t>(first_query + i) * a_.k.size(1) + first_key,
-                      key_count, row);
-      else
-        std::fill(row, row + kTile, 0.0f);
+      const std::int64_t count = i < tile.count ? key_count : 0;
+      if (count > 0)
+        mask_.factors(sample, static_cast<std::uint64_t>(first_query + i) * a_.k.size(1) + first_key, count,
+                      row);
+      std::fill(row + count, row + columns, 0.0f);  // 0 times what the memory held would not be 0 for a NaN
     }
-    transpose_words(rows_, kTile, tile.vectors * kLanes, round_up(key_count, kLanes), factors_, kTile);
+    transpose_words(rows_, kTile, tile.vectors * kLanes, columns, factors_, kTile);
     return reinterpret_cast<const float*>(factors_);
   }
 
