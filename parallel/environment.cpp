@@ -38,6 +38,11 @@ int environment_size() {
   return first_number({"OMPI_COMM_WORLD_SIZE", "PMI_SIZE", "SLURM_STEP_NUM_TASKS"}, 1);
 }
 
+bool environment_first_of_host() {
+  constexpr int kUnknown = -1;
+  return first_number({"OMPI_COMM_WORLD_LOCAL_RANK", "MPI_LOCALRANKID", "SLURM_LOCALID"}, kUnknown) == 0;
+}
+
 bool mpi_was_started() {
   int started = 0;
   MPI_Initialized(&started);

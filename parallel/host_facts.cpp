@@ -13,6 +13,7 @@
 #include "kernels/error.h"
 #include "parallel/affinity.h"
 #include "parallel/probe.h"
+#include "parallel/shared_memory_transport.h"
 
 namespace heddle {
 
@@ -159,8 +160,9 @@ class Examination {
                       static_cast<double>(first.available_memory) / kGiB,
                       static_cast<double>(first.total_memory) / kGiB),
           "end other programs, or raise the container's limit");
-    constexpr std::uint64_t kEnough = std::uint64_t{16} << 20;
-    if (host.size() > 1 && first.shared_memory_space < kEnough * host.size() / 8)
+    // A mesh has up to two groups of all ranks of a host.
+    const std::uint64_t needed = 2 * SharedMemoryTransport::region_bytes(static_cast<int>(host.size()));
+    if (host.size() > 1 && first.shared_memory_space < needed)
       add(Severity::warning,
           fmt::format("host {}: /dev/shm has {} KiB free, so ranks may have to exchange by slower messages",
                       name, first.shared_memory_space / 1024),

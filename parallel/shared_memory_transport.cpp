@@ -46,16 +46,25 @@ void copy(void* to, const void* from, std::size_t bytes) {
 
 }  // namespace
 
+std::size_t SharedMemoryTransport::slot_bytes(int ranks) {
+  constexpr std::size_t kSmallest = 256 << 10, kLargest = 1 << 20;
+  return std::clamp(round_up((4 << 20) / static_cast<std::size_t>(ranks), kPage), kSmallest, kLargest);
+}
+
 std::size_t SharedMemoryTransport::region_bytes(int ranks) {
   const auto n = static_cast<std::size_t>(ranks);
-  return round_up(n * sizeof(Flags), kPage) + n * 2 * kSlotBytes;
+  return round_up(n * sizeof(Flags), kPage) + n * 2 * slot_bytes(ranks);
 }
 
 SharedMemoryTransport::SharedMemoryTransport(Memory region, int rank, int size)
-    : region_(std::move(region)), rank_(rank), size_(size), sources_(static_cast<std::size_t>(size)) {
+    : region_(std::move(region)),
+      rank_(rank),
+      size_(size),
+      slot_bytes_(slot_bytes(size)),
+      sources_(static_cast<std::size_t>(size)) {
   if (region_.bytes() < region_bytes(size)) throw error("the shared memory region is too small");
   // The rank that touches a page first has it on its memory node.
-  for (step_ = 0; step_ < 2; ++step_) std::memset(slot(rank), 0, kSlotBytes);
+  for (step_ = 0; step_ < 2; ++step_) std::memset(slot(rank), 0, slot_bytes_);
   step_ = 1;  // 0 counts as announced: the region is zeroed
 }
 
@@ -66,7 +75,7 @@ SharedMemoryTransport::Flags& SharedMemoryTransport::flags(int rank) const {
 char* SharedMemoryTransport::slot(int rank) const {
   const std::size_t first = round_up(static_cast<std::size_t>(size_) * sizeof(Flags), kPage);
   const std::size_t number = static_cast<std::size_t>(rank) * 2 + step_ % 2;
-  return static_cast<char*>(region_.data()) + first + number * kSlotBytes;
+  return static_cast<char*>(region_.data()) + first + number * slot_bytes_;
 }
 
 // --- synchronisation ---
@@ -137,7 +146,7 @@ void SharedMemoryTransport::all_reduce(const CollectiveCall& call, void* x, cons
 void SharedMemoryTransport::all_reduce_directly(const CollectiveCall& call, char* x,
                                                 const Patience& patience) {
   const std::size_t width = size_of(call.element);
-  const auto chunk = static_cast<std::int64_t>(kSlotBytes / width);
+  const auto chunk = static_cast<std::int64_t>(slot_bytes_ / width);
   std::int64_t begin = 0;
   announce_call(call);
   do {
@@ -156,7 +165,7 @@ void SharedMemoryTransport::all_reduce_directly(const CollectiveCall& call, char
 void SharedMemoryTransport::all_reduce_by_shares(const CollectiveCall& call, char* x,
                                                  const Patience& patience) {
   const std::size_t width = size_of(call.element);
-  const auto chunk = static_cast<std::int64_t>(kSlotBytes / width);
+  const auto chunk = static_cast<std::int64_t>(slot_bytes_ / width);
   std::int64_t begin = 0;
   announce_call(call);
   do {
@@ -165,10 +174,11 @@ void SharedMemoryTransport::all_reduce_by_shares(const CollectiveCall& call, cha
     const auto share_offset = [&](int p) { return static_cast<std::size_t>(length * p / size_) * width; };
     const std::size_t my_begin = share_offset(rank_), my_end = share_offset(rank_ + 1);
 
-    copy(slot(rank_), part, static_cast<std::size_t>(length) * width);
+    copy(slot(rank_), part, my_begin);  // the others' shares
+    copy(slot(rank_) + my_end, part + my_end, static_cast<std::size_t>(length) * width - my_end);
     exchange(patience);
     if (begin == 0) compare_calls(call);
-    for (int p = 0; p < size_; ++p) sources_[p] = slot(p) + my_begin;
+    for (int p = 0; p < size_; ++p) sources_[p] = (p == rank_ ? part : slot(p)) + my_begin;
     ++step_;
     reduce_in_rank_order(sources_.data(), size_, static_cast<std::int64_t>((my_end - my_begin) / width),
                          call.element, call.reduction, slot(rank_));
@@ -190,7 +200,7 @@ void SharedMemoryTransport::all_gather(const CollectiveCall& call, const void* i
   std::size_t begin = 0;
   announce_call(call);
   do {
-    const std::size_t length = std::min(kSlotBytes, mine - begin);
+    const std::size_t length = std::min(slot_bytes_, mine - begin);
     copy(slot(rank_), from + begin, length);
     exchange(patience);
     if (begin == 0) compare_calls(call);
@@ -207,7 +217,7 @@ void SharedMemoryTransport::reduce_scatter(const CollectiveCall& call, const voi
                                            const Patience& patience) {
   const std::size_t width = size_of(call.element);
   const std::int64_t mine = call.count / size_;
-  const auto share = static_cast<std::int64_t>(kSlotBytes / width / static_cast<std::size_t>(size_));
+  const auto share = static_cast<std::int64_t>(slot_bytes_ / width / static_cast<std::size_t>(size_));
   const char* from = static_cast<const char*>(in);
   std::int64_t begin = 0;
   announce_call(call);
@@ -234,7 +244,7 @@ void SharedMemoryTransport::broadcast(const CollectiveCall& call, void* x, const
   std::size_t begin = 0;
   announce_call(call);
   do {
-    const std::size_t length = std::min(kSlotBytes, total - begin);
+    const std::size_t length = std::min(slot_bytes_, total - begin);
     if (rank_ == call.root) copy(slot(rank_), to + begin, length);
     exchange(patience);
     if (begin == 0) compare_calls(call);

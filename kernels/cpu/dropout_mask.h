@@ -1,4 +1,4 @@
-// The factors of dropout (0 or 1 / (1 - probability)) as kernels/ops.h defines them, 8 to 32 elements at a
+// The factors of dropout (0 or 1 / (1 - probability)) as kernels/ops.h defines them, 16 to 64 elements at a
 // time.
 #pragma once
 
@@ -6,10 +6,6 @@
 #include <bit>
 #include <cmath>
 #include <cstdint>
-
-#if defined(__SSE2__)
-#include <immintrin.h>
-#endif
 
 #include "kernels/cpu/vector.h"
 #include "kernels/ops.h"
@@ -34,46 +30,69 @@ inline WideVector multiply_low_halves(WideVector a, WideVector b) {
 #endif
 }
 
+// The keys of Philox's ten rounds.
+struct PhiloxKeys {
+  std::uint64_t low[10], high[10];
+
+  explicit PhiloxKeys(std::uint64_t key) {
+    std::uint32_t k0 = static_cast<std::uint32_t>(key), k1 = static_cast<std::uint32_t>(key >> 32);
+    for (int round = 0; round < 10; ++round, k0 += 0x9E3779B9u, k1 += 0xBB67AE85u) {
+      low[round] = k0;
+      high[round] = k1;
+    }
+  }
+};
+
+// Independent vectors of blocks computed side by side: one alone would wait for its multiplications.
+constexpr int kPhiloxChains = kLanes == 16 ? 4 : 2;  // as many as the registers hold
+constexpr int kPhiloxWords = 4 * kPhiloxBlocks * kPhiloxChains;
+
 // Philox4x32-10 (kernels/philox.h) of the counters (block, sample, step), block = first_block + 0, 1, ...:
-// word w of block b at words[4 b + w]. The wider the vector, the more words: 4 kPhiloxBlocks of them.
-inline void philox_words(std::uint64_t key, std::uint64_t first_block, std::uint32_t sample,
+// word w of block b at words[4 b + w]. The wider the vector, the more words: kPhiloxWords of them.
+inline void philox_words(const PhiloxKeys& keys, std::uint64_t first_block, std::uint32_t sample,
                          std::uint32_t step, std::uint32_t* words) {
   constexpr WideVector kNone = {};
-  WideVector block;
-  for (int i = 0; i < kPhiloxBlocks; ++i) block[i] = first_block + i;
-  WideVector x0 = block, x1 = block >> 32, x2 = kNone + sample, x3 = kNone + step;
-  std::uint32_t k0 = static_cast<std::uint32_t>(key), k1 = static_cast<std::uint32_t>(key >> 32);
-  for (int round = 0; round < 10; ++round) {
-    const WideVector p0 = multiply_low_halves(x0, kNone + 0xD2511F53u);
-    const WideVector p1 = multiply_low_halves(x2, kNone + 0xCD9E8D57u);
-    x0 = (p1 >> 32) ^ x1 ^ k0;
-    x2 = (p0 >> 32) ^ x3 ^ k1;
-    x1 = p1;
-    x3 = p0;
-    k0 += 0x9E3779B9u;
-    k1 += 0xBB67AE85u;
-  }
-  // Little endian: a 64-bit lane stored is its low word, then its high word.
-  const WideVector first = (x0 & 0xffffffffu) | (x1 << 32), second = (x2 & 0xffffffffu) | (x3 << 32);
-  WideVector low_lanes, high_lanes;
+  WideVector lanes = {}, low_lanes = {}, high_lanes = {};  // constants once compiled
   for (int i = 0; i < kPhiloxBlocks; ++i) {
+    lanes[i] = i;
     low_lanes[i] = i / 2 + (i % 2) * kPhiloxBlocks;
     high_lanes[i] = low_lanes[i] + kPhiloxBlocks / 2;
   }
-  const WideVector low = __builtin_shuffle(first, second, low_lanes);
-  const WideVector high = __builtin_shuffle(first, second, high_lanes);
-  std::memcpy(words, &low, sizeof low);
-  std::memcpy(words + kLanes, &high, sizeof high);
+  WideVector x0[kPhiloxChains], x1[kPhiloxChains], x2[kPhiloxChains], x3[kPhiloxChains];
+  for (int c = 0; c < kPhiloxChains; ++c) {
+    x0[c] = lanes + (first_block + c * kPhiloxBlocks);
+    x1[c] = x0[c] >> 32;
+    x2[c] = kNone + sample;
+    x3[c] = kNone + step;
+  }
+  for (int round = 0; round < 10; ++round)
+    for (int c = 0; c < kPhiloxChains; ++c) {
+      const WideVector p0 = multiply_low_halves(x0[c], kNone + 0xD2511F53u);
+      const WideVector p1 = multiply_low_halves(x2[c], kNone + 0xCD9E8D57u);
+      x0[c] = (p1 >> 32) ^ x1[c] ^ keys.low[round];
+      x2[c] = (p0 >> 32) ^ x3[c] ^ keys.high[round];
+      x1[c] = p1;
+      x3[c] = p0;
+    }
+  for (int c = 0; c < kPhiloxChains; ++c) {
+    // Little endian: a 64-bit lane stored is its low word, then its high word.
+    const WideVector first = (x0[c] & 0xffffffffu) | (x1[c] << 32),
+                     second = (x2[c] & 0xffffffffu) | (x3[c] << 32);
+    const WideVector low = __builtin_shuffle(first, second, low_lanes);
+    const WideVector high = __builtin_shuffle(first, second, high_lanes);
+    std::memcpy(words + 2 * c * kLanes, &low, sizeof low);
+    std::memcpy(words + (2 * c + 1) * kLanes, &high, sizeof high);
+  }
 }
 
 // Writes the factors of elements [begin, begin + count) of a sample, vector by vector, whatever `begin` is.
 class DropoutMask {
  public:
   // Elements produced at a time: factors() takes any count, multiples of this are the fast case.
-  static constexpr std::int64_t kChunk = 2 * kLanes;
+  static constexpr std::int64_t kChunk = kPhiloxWords;
 
   explicit DropoutMask(const Dropout& dropout)
-      : key_(dropout.key),
+      : keys_(dropout.key),
         step_(*dropout.step),
         threshold_(static_cast<std::uint32_t>(std::floor(double(dropout.probability) * 0x1p32))),
         factor_(1.0f / (1.0f - dropout.probability)) {}
@@ -100,15 +119,15 @@ class DropoutMask {
   // kChunk factors from an element that is a multiple of 4.
   void chunk(std::uint32_t sample, std::uint64_t begin, float* out) const {
     std::uint32_t words[kChunk];
-    philox_words(key_, begin / 4, sample, step_, words);
-    for (int half = 0; half < 2; ++half) {
+    philox_words(keys_, begin / 4, sample, step_, words);
+    for (int i = 0; i < kChunk; i += kLanes) {
       UIntVector word;
-      std::memcpy(&word, words + half * kLanes, sizeof word);
-      store(out + half * kLanes, word >= threshold_ ? broadcast(factor_) : FloatVector{});
+      std::memcpy(&word, words + i, sizeof word);
+      store(out + i, word >= threshold_ ? broadcast(factor_) : FloatVector{});
     }
   }
 
-  std::uint64_t key_;
+  PhiloxKeys keys_;
   std::uint32_t step_, threshold_;
   float factor_;
 };

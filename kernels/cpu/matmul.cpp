@@ -99,12 +99,17 @@ std::int64_t row_stride(const Tensor& t) {
   return t.size(0) > 1 ? t.stride[0] : std::max<std::int64_t>(t.size(1), 1);
 }
 
-// op(t) as rows x columns.
+// op(t), rows x columns, where it lies and in a layout of its own.
+memory::dims dims_of(const Tensor& t, bool transpose) {
+  return transpose ? memory::dims{t.size(1), t.size(0)} : memory::dims{t.size(0), t.size(1)};
+}
 memory::desc describe(const Tensor& t, bool transpose) {
   const std::int64_t stride = row_stride(t);
-  const memory::dims dims =
-      transpose ? memory::dims{t.size(1), t.size(0)} : memory::dims{t.size(0), t.size(1)};
-  return {dims, onednn::data_type(t.dtype), transpose ? memory::dims{1, stride} : memory::dims{stride, 1}};
+  return {dims_of(t, transpose), onednn::data_type(t.dtype),
+          transpose ? memory::dims{1, stride} : memory::dims{stride, 1}};
+}
+memory::desc describe(const Tensor& t, bool transpose, memory::format_tag layout) {
+  return {dims_of(t, transpose), onednn::data_type(t.dtype), layout};
 }
 
 }  // namespace
@@ -124,12 +129,8 @@ Plan CpuOps::MatmulState::make_plan(const Matmul& m) try {
   Plan plan;
   const Formulation formulation(m);
   const auto a_given = describe(m.a, m.transpose_a), b_given = describe(m.b, m.transpose_b);
-  const auto a = formulation.straighten_a
-                     ? memory::desc(a_given.dims(), a_given.data_type(), memory::format_tag::ab)
-                     : a_given;
-  const auto b = formulation.pack_b
-                     ? memory::desc(b_given.dims(), b_given.data_type(), memory::format_tag::any)
-                     : b_given;
+  const auto a = formulation.straighten_a ? describe(m.a, m.transpose_a, memory::format_tag::ab) : a_given;
+  const auto b = formulation.pack_b ? describe(m.b, m.transpose_b, memory::format_tag::any) : b_given;
   const auto c = describe(m.c, false);
   memory::desc bias;
   if (m.bias) bias = {{1, m.bias.size(0)}, onednn::data_type(m.bias.dtype), memory::format_tag::ab};

@@ -2,7 +2,6 @@
 
 #include <algorithm>
 #include <functional>
-#include <type_traits>
 
 #include "kernels/cpu/activation_math.h"
 #include "kernels/cpu/dispatch.h"
@@ -26,15 +25,6 @@ struct Product {
 // finish(row, begin, end, sums): bias, activation and rounding of columns [begin, end) of a row of c. Called
 // once per piece of a row, so that the kernels are compiled once per type of a and b only.
 using Finish = std::function<void(std::int64_t row, std::int64_t begin, std::int64_t end, const float* sums)>;
-
-// Calls body(std::integral_constant<int, rows>) with rows in 1..Max, for kernels whose row count is a
-// constant.
-template <int Max, typename Body>
-void with_row_count(std::int64_t rows, Body body) {
-  if constexpr (Max > 1)
-    if (rows < Max) return with_row_count<Max - 1>(rows, body);
-  body(std::integral_constant<int, Max>{});
-}
 
 // --- b as [K, N]: vectors run along N, and each element is the chain fma(a[k], b[k], ...) over k from 0 ---
 
@@ -96,7 +86,7 @@ void multiply_columns(const Product<T>& p, std::int64_t begin, std::int64_t end,
                       const Finish& finish) {
   if (p.M <= kStreamedRows) {
     for (std::int64_t n = begin; n < end; n += kStreamedColumns)
-      with_row_count<kStreamedRows>(p.M, [&](auto rows) {
+      with_count<kStreamedRows>(p.M, [&](auto rows) {
         stream_columns<rows.value>(p, 0, n, std::min(n + kStreamedColumns, end), finish);
       });
     return;
@@ -105,8 +95,8 @@ void multiply_columns(const Product<T>& p, std::int64_t begin, std::int64_t end,
     const std::int64_t n_end = std::min<std::int64_t>(n + kPanelColumns, end);
     copy_panel(p, n, n_end, panel);
     for (std::int64_t row = 0; row < p.M; row += kPanelRows)
-      with_row_count<kPanelRows>(
-          p.M - row, [&](auto rows) { multiply_panel<rows.value>(p, row, n, n_end, panel, finish); });
+      with_count<kPanelRows>(p.M - row,
+                             [&](auto rows) { multiply_panel<rows.value>(p, row, n, n_end, panel, finish); });
   }
 }
 
@@ -142,13 +132,13 @@ void dot_block(const Product<T>& p, std::int64_t row, std::int64_t column,
 template <typename T>
 void dot_columns(const Product<T>& p, std::int64_t begin, std::int64_t end, const Finish& finish) {
   for (std::int64_t row = 0; row < p.M; row += kDotRows)
-    with_row_count<kDotRows>(p.M - row, [&](auto rows) {
+    with_count<kDotRows>(p.M - row, [&](auto rows) {
       alignas(64) float values[kDotRows][kPanelColumns];
       for (std::int64_t n = begin; n < end; n += kDotColumns) {
         float block[kDotRows][kDotColumns];
         const std::int64_t columns = std::min<std::int64_t>(kDotColumns, end - n);
-        with_row_count<kDotColumns>(
-            columns, [&](auto count) { dot_block<rows.value, count.value>(p, row, n, block); });
+        with_count<kDotColumns>(columns,
+                                [&](auto count) { dot_block<rows.value, count.value>(p, row, n, block); });
         for (int r = 0; r < rows.value; ++r) std::copy_n(block[r], columns, values[r] + n - begin);
       }
       for (int r = 0; r < rows.value; ++r) finish(row + r, begin, end, values[r]);

@@ -27,7 +27,10 @@ class PlanStream final : public Stream {
 
 }  // namespace
 
-PlanDevice::PlanDevice() : memory_(std::make_shared<PlanMemory>()), stream_(std::make_unique<PlanStream>()) {}
+PlanDevice::PlanDevice(Device* planned)
+    : memory_(std::make_shared<PlanMemory>()),
+      ops_(planned ? &planned->ops() : nullptr),
+      stream_(std::make_unique<PlanStream>()) {}
 
 std::string PlanDevice::description() const {
   return "plan: counts, computes nothing";
@@ -71,11 +74,11 @@ std::unique_ptr<Event> PlanDevice::make_event() {
 void PlanDevice::copy_to_device(Stream&, const Tensor&, const void*) {}
 
 void PlanDevice::copy_to_host(Stream&, void* host, const Tensor& device) {
-  std::memset(host, 0, device.bytes());
+  if (device.bytes() > 0) std::memset(host, 0, device.bytes());
 }
 
-std::unique_ptr<PlanDevice> make_plan_device() {
-  return std::make_unique<PlanDevice>();
+std::unique_ptr<PlanDevice> make_plan_device(Device* planned) {
+  return std::make_unique<PlanDevice>(planned);
 }
 
 }  // namespace heddle

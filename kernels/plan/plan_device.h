@@ -23,7 +23,8 @@ struct PlanMemory {
 
 class PlanDevice final : public Device {
  public:
-  PlanDevice();
+  // `planned`, if any, is the device that will do the work: its own work-space sizes are used. It must outlive this.
+  explicit PlanDevice(Device* planned);
 
   const PlanMemory& memory() const { return *memory_; }
   const PlanTotals& totals() const { return ops_.totals(); }
@@ -46,6 +47,6 @@ class PlanDevice final : public Device {
   std::unique_ptr<Stream> stream_;
 };
 
-std::unique_ptr<PlanDevice> make_plan_device();
+std::unique_ptr<PlanDevice> make_plan_device(Device* planned = nullptr);
 
 }  // namespace heddle

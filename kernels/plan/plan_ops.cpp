@@ -186,8 +186,11 @@ void PlanOps::attention_backward(const Attention& a, const AttentionGradients& g
             {&a.q, &a.k, &a.v, &a.o, &a.log_sum_exp, &g.d_o, &g.dq, &g.dk, &g.dv, &g.scratch, &g.scratch}));
 }
 
-std::int64_t PlanOps::attention_backward_scratch(std::int64_t batch, std::int64_t query_length, std::int64_t,
-                                                 std::int64_t num_heads, std::int64_t) {
+std::int64_t PlanOps::attention_backward_scratch(std::int64_t batch, std::int64_t query_length,
+                                                 std::int64_t key_length, std::int64_t num_heads,
+                                                 std::int64_t head_size) {
+  if (planned_)
+    return planned_->attention_backward_scratch(batch, query_length, key_length, num_heads, head_size);
   return batch * num_heads * query_length;
 }
 

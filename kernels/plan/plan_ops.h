@@ -32,6 +32,9 @@ struct PlanTotals {
 
 class PlanOps final : public Ops {
  public:
+  // `planned`: operations of the backend whose work-space sizes count; null: the least that any needs.
+  explicit PlanOps(Ops* planned) : planned_(planned) {}
+
   const PlanTotals& totals() const { return totals_; }
   void reset() { totals_ = {}; }
 
@@ -89,6 +92,7 @@ class PlanOps final : public Ops {
   void sum(const Tensor& x, double* total) override;
 
  private:
+  Ops* planned_;
   PlanTotals totals_;
 };
 

@@ -116,9 +116,10 @@ class Random {
 // The largest error is at most twice that of the naive implementation in float, rounded to the result's type
 // (plus one unit in the last place of a float at the largest value, for where the naive one happens to be
 // exact), and the Frobenius norm of the error is at most 2^-19 (f32) or 2^-8 (bf16) of the result's.
-// Infinities must match.
+// Infinities must match. `allowance` is added to the error that each element may have: for operations that
+// round what lies between their steps, which the naive implementation in float does not.
 void expect_close(const Buffer& actual, const Array<double>& exact, const Array<float>& naive,
-                  const std::string& what);
+                  const std::string& what, double allowance = 0);
 
 // a + b, for the reference of "+=".
 template <typename Real>

@@ -47,11 +47,11 @@ TEST(VectorMath, Exp) {
       [&](float x, float y) {
         const double exact = std::exp(double(x));
         if (exact > std::numeric_limits<float>::max())
-          ASSERT_TRUE(y == kInfinity || ulps(y, exact) <= 1) << x;
+          ASSERT_TRUE(y == kInfinity || ulps(y, exact) <= 1.3) << x;
         else
           worst = std::max(worst, ulps(y, exact));
       });
-  EXPECT_LE(worst, 1.0);
+  EXPECT_LE(worst, 1.3);
   RecordProperty("worst_ulps", std::to_string(worst));
 }
 
@@ -60,6 +60,30 @@ TEST(VectorMath, ExpOfSpecialValues) {
   for (float x : {kInfinity, 1e30f, 88.8f}) EXPECT_EQ(exp(broadcast(x))[0], kInfinity);
   EXPECT_EQ(exp(broadcast(0.0f))[0], 1.0f);
   EXPECT_TRUE(std::isnan(exp(broadcast(NAN))[0]));
+}
+
+TEST(VectorMath, Exp2) {
+  double worst = 0;
+  for_each_value(
+      floats_up_to(127.0f, 509), [](FloatVector x) { return exp2(x); },
+      [&](float x, float y) { worst = std::max(worst, ulps(y, std::exp2(double(x)))); });
+  EXPECT_LE(worst, 1.0);
+  RecordProperty("worst_ulps", std::to_string(worst));
+  for (float x : {-kInfinity, -1e30f, -151.0f}) EXPECT_EQ(exp2(broadcast(x))[0], 0.0f);
+  EXPECT_EQ(exp2(broadcast(0.0f))[0], 1.0f);
+  EXPECT_TRUE(std::isnan(exp2(broadcast(NAN))[0]));
+}
+
+TEST(VectorMath, Reciprocal) {
+  double worst = 0;
+  std::vector<float> inputs;
+  for (std::uint32_t bits = 0; bits < 1u << 23; bits += 7)
+    for (int exponent : {0, 1, 50, 99}) inputs.push_back(std::ldexp(1.0f + bits * 0x1p-23f, exponent));
+  inputs.resize(inputs.size() / kLanes * kLanes);
+  for_each_value(
+      inputs, [](FloatVector x) { return reciprocal(x); },
+      [&](float x, float y) { worst = std::max(worst, ulps(y, 1 / double(x))); });
+  EXPECT_LE(worst, 1.0);
 }
 
 TEST(VectorMath, Logistic) {
@@ -140,9 +164,9 @@ TEST(VectorMath, PartsTouchOnlyTheirLanes) {
 TEST(VectorMath, PhiloxWordsAreTheScalarOnes) {
   for (std::uint64_t first_block : {0ull, 0xfffffffeull, 0x123456789abcdefull}) {
     const std::uint64_t key = 0xfedcba9876543210ull;
-    std::uint32_t words[4 * kPhiloxBlocks];
-    philox_words(key, first_block, 0x89abcdefu, 77, words);
-    for (std::uint64_t i = 0; i < kPhiloxBlocks; ++i) {
+    std::uint32_t words[kPhiloxWords];
+    philox_words(PhiloxKeys(key), first_block, 0x89abcdefu, 77, words);
+    for (std::uint64_t i = 0; i < kPhiloxWords / 4; ++i) {
       const std::uint64_t block = first_block + i;
       const PhiloxBlock expected = philox(
           key, {static_cast<std::uint32_t>(block), static_cast<std::uint32_t>(block >> 32), 0x89abcdefu, 77});

@@ -77,6 +77,6 @@ Tensor tensor_of(std::vector<T>& values) {
 }
 
 // 0, 1, odd, just at and beyond the transports' chunks, 10 MB of f32.
-inline const std::vector<std::int64_t> kSizes = {0, 1, 7, 1001, 65536, 65537, 300001, 2621443};
+inline const std::vector<std::int64_t> kSizes = {0, 1, 7, 1001, 65536, 65537, 262145, 300001, 2621443};
 
 }  // namespace heddle::test

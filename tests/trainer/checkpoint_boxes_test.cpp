@@ -1,6 +1,7 @@
 // Boxes against the plainest definition: marking elements one by one.
 #include <gtest/gtest.h>
 
+#include <algorithm>
 #include <random>
 
 #include "kernels/error.h"

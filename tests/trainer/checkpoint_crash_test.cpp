@@ -134,6 +134,7 @@ TEST_P(CheckpointCrash, ErrorAtEveryCall) {
             << failures[0];
         const bool removed = !fs::exists(folder.path() / (checkpoint_name(scenario.step) + ".tmp"));
         EXPECT_TRUE(removed || lasting) << when;
+        EXPECT_TRUE(fs::exists(folder / "step-00000020") || lasting) << when;  // under its own name
         EXPECT_TRUE(holds_version(Checkpoint::open(folder / "step-00000010", nullptr), 1)) << when;
       } else {
         EXPECT_TRUE(holds_version(Checkpoint::open(folder / checkpoint_name(scenario.step), nullptr), 9))

@@ -146,6 +146,14 @@ TEST_F(CheckpointDamage, SilentDamageFallsBack) {
   EXPECT_EQ(failures[2], failures[0]);
 }
 
+TEST_F(CheckpointDamage, ConfigIsVerifiedWheneverItIsRead) {
+  std::string other = kConfig;
+  other[10] = '#';
+  overwrite(directory(20) / kConfigName, other);
+  const Checkpoint checkpoint = Checkpoint::open(directory(20), nullptr);
+  EXPECT_NE(error_of([&] { checkpoint.config(); }).find("config.cfg"), std::string::npos);
+}
+
 TEST_F(CheckpointDamage, SwappedAndMixedFiles) {
   const fs::path zero = directory(20) / "rank-00000.safetensors",
                  one = directory(20) / "rank-00001.safetensors";

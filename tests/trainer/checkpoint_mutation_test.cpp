@@ -1,5 +1,7 @@
 // A few thousand mutations of valid files through the functions that the fuzzers call, so that every run of
 // the tests exercises them. A failure aborts the program.
+#include <algorithm>
+#include <cstring>
 #include <random>
 
 #include "tests/fuzz/checkpoint_targets.h"
@@ -33,18 +35,10 @@ std::string mutate(std::string bytes, std::mt19937& random) {
       case 0:
         if (at < bytes.size()) bytes[at] = static_cast<char>(bytes[at] ^ (1 << random() % 8));
         break;
-      case 1:
-        bytes.erase(at, length);
-        break;
-      case 2:
-        bytes.insert(at, bytes.substr(random() % (bytes.size() + 1), length));
-        break;
-      case 3:
-        bytes.insert(at, kTokens[random() % std::size(kTokens)]);
-        break;
-      case 4:
-        bytes.replace(at, length, kTokens[random() % std::size(kTokens)]);
-        break;
+      case 1: bytes.erase(at, length); break;
+      case 2: bytes.insert(at, bytes.substr(random() % (bytes.size() + 1), length)); break;
+      case 3: bytes.insert(at, kTokens[random() % std::size(kTokens)]); break;
+      case 4: bytes.replace(at, length, kTokens[random() % std::size(kTokens)]); break;
     }
   }
   return bytes;

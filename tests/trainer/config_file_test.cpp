@@ -139,6 +139,16 @@ TEST(ResolvedConfig, ReadsBackToTheSameOptions) {
   EXPECT_TRUE(parse_config(resolved_config(options, sections), "x") == options);
 }
 
+TEST(ConfigFile, EveryConfigOfTheProjectIsGood) {
+  int configs = 0;
+  for (const auto& entry : std::filesystem::directory_iterator(HEDDLE_SOURCE_DIR "/configs")) {
+    const std::string path = entry.path().string();
+    EXPECT_EQ(error_of([&] { check(parse_config(read_config_file(path), path)); }), "no error");
+    ++configs;
+  }
+  EXPECT_GT(configs, 0);
+}
+
 template <typename Change>
 std::string refused(Change change, int ranks = 0) {
   Options options;

@@ -40,34 +40,23 @@ std::optional<SafetensorsType> safetensors_type_of(std::string_view name) {
 
 SafetensorsType safetensors_type_of(DType dtype) {
   switch (dtype) {
-    case DType::f32:
-      return SafetensorsType::F32;
-    case DType::bf16:
-      return SafetensorsType::BF16;
-    case DType::i32:
-      return SafetensorsType::I32;
-    case DType::u8:
-      return SafetensorsType::U8;
-    case DType::f64:
-      return SafetensorsType::F64;
+    case DType::f32: return SafetensorsType::F32;
+    case DType::bf16: return SafetensorsType::BF16;
+    case DType::i32: return SafetensorsType::I32;
+    case DType::u8: return SafetensorsType::U8;
+    case DType::f64: return SafetensorsType::F64;
   }
   return SafetensorsType::U8;
 }
 
 std::optional<DType> dtype_of(SafetensorsType type) {
   switch (type) {
-    case SafetensorsType::F32:
-      return DType::f32;
-    case SafetensorsType::BF16:
-      return DType::bf16;
-    case SafetensorsType::I32:
-      return DType::i32;
-    case SafetensorsType::U8:
-      return DType::u8;
-    case SafetensorsType::F64:
-      return DType::f64;
-    default:
-      return std::nullopt;
+    case SafetensorsType::F32: return DType::f32;
+    case SafetensorsType::BF16: return DType::bf16;
+    case SafetensorsType::I32: return DType::i32;
+    case SafetensorsType::U8: return DType::u8;
+    case SafetensorsType::F64: return DType::f64;
+    default: return std::nullopt;
   }
 }
 

@@ -76,7 +76,7 @@ it comes from, in the form of a config file that can be used as one. Sections a 
 checked, so that one file serves heddle prepare, train and evaluate.
 
 Values
-  switches      true or false; as a flag, --resume is --resume=true (the '=' is needed)
+  switches      true or false; as a flag, --resume, or --resume=false with an '='
   lists         one line per value: data = a.txt, data = b.txt; flags (--data a.txt --data b.txt) replace them all
   periods       100steps  250kt 1Mt 1.5Gt (thousand, million, billion tokens)  2epochs  90s 10min 1h
   texts         are taken as they stand, without quotes; blanks around them are dropped

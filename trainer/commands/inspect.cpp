@@ -75,7 +75,8 @@ int inspect_config(const CommandLine& line) {
   const std::unique_ptr<Model> model = make_model(options.model, settings.seed, table);
   print_parameters(table);
 
-  const StepPlan plan = plan_step(settings, layout, 0);
+  const std::unique_ptr<Device> device = make_cpu_device(static_cast<int>(options.parallel.threads));
+  const StepPlan plan = plan_step(settings, layout, 0, *device);
   fmt::print("layout: data_parallel {} x tensor_parallel {}; micro-batch {} x {} tokens, {}\n", layout.data_parallel,
              layout.tensor_parallel, settings.micro_batch, settings.length, name_of(settings.act));
   fmt::print("memory per rank\n");

@@ -104,7 +104,7 @@ int train_command_body(Options options, MpiSession& session) {
 
   const double peak = measure_peak(settings.act, *device, *mesh);
   if (session.rank() == 0) {
-    print_start(options, *engine, plan_step(settings, layout, 0), *mesh, *device, peak);
+    print_start(options, *engine, plan_step(settings, layout, 0, *device), *mesh, *device, peak);
     if (has_checkpoint) fmt::print("resuming after step {}\n", state.step);
   }
   const TrainingEnd end = train({options, *engine, *batches, *folder, *device, *mesh, session, peak}, state);

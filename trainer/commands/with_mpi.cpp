@@ -1,10 +1,9 @@
 #include "trainer/commands/with_mpi.h"
 
-#include <algorithm>
 #include <chrono>
 
 #include "kernels/error.h"
-#include "parallel/affinity.h"
+#include "parallel/thread_binding.h"
 
 namespace heddle {
 
@@ -31,8 +30,8 @@ std::unique_ptr<Device> make_device(const Options& options, const MpiSession& se
   if (options.device.device != DeviceKind::cpu)
     throw Error("device = cuda: this heddle was built for CPUs only", kExitUsage, /*on_all_ranks=*/true);
   int threads = static_cast<int>(options.parallel.threads);
-  if (threads == 0)
-    threads = std::max(1, static_cast<int>(process_core_list().size()) / session.local_size());
+  if (threads == 0) threads = threads_per_rank(session.local_size());
+  bind_threads(session.local_rank(), session.local_size(), threads);
   return make_cpu_device(threads);
 }
 

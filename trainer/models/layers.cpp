@@ -2,6 +2,8 @@
 
 #include <cmath>
 
+#include "kernels/error.h"
+
 namespace heddle {
 
 // --- Norm ---
@@ -69,9 +71,20 @@ PackedHeads unpack(const Tensor& qkv, std::int64_t batch, std::int64_t heads, st
 
 }  // namespace
 
+namespace {
+
+std::int64_t split_heads(const AttentionSpec& spec, int ranks) {
+  if (spec.num_heads % ranks != 0)
+    throw usage_error("{}: {} heads do not divide among tensor_parallel = {} ranks", spec.projection, spec.num_heads,
+                      ranks);
+  return spec.num_heads / ranks;
+}
+
+}  // namespace
+
 SelfAttention::SelfAttention(ParameterTable& table, const AttentionSpec& spec)
     : spec_(spec),
-      local_heads_(spec.num_heads / table.ranks()),
+      local_heads_(split_heads(spec, table.ranks())),
       dropout_key_(philox_key(spec.seed, "dropout/" + spec.projection)),
       projection_(table, {spec.projection, spec.hidden_size, 3 * spec.num_heads * spec.head_size, spec.bias,
                           spec.layout, 3, spec.projection_initializer}),

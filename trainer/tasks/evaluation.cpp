@@ -18,8 +18,8 @@ Batch batch_of(void* ids, void* positions, void* targets, std::int64_t samples, 
   return {samples, length, tokens(ids), tokens(positions), tokens(targets)};
 }
 
-std::size_t evaluation_bytes(Model& model, Mesh& mesh, DType act, std::int64_t samples) {
-  const std::unique_ptr<PlanDevice> device = make_plan_device();
+std::size_t evaluation_bytes(Model& model, Device& planned, Mesh& mesh, DType act, std::int64_t samples) {
+  const std::unique_ptr<PlanDevice> device = make_plan_device(&planned);
   const std::unique_ptr<Mesh> plan_mesh = make_plan_mesh(mesh.layout(), mesh.rank());
   Tape tape;
   Context context{.device = *device, .ops = device->ops(), .mesh = *plan_mesh, .tape = tape, .act = act};
@@ -37,7 +37,7 @@ Evaluator::Evaluator(Model& model, Device& device, Mesh& mesh, DType act)
       mesh_(mesh),
       act_(act),
       samples_(std::max<std::int64_t>(1, kTokensPerPass / model.context_length())),
-      tape_(device.allocate(evaluation_bytes(model, mesh, act, samples_))) {
+      tape_(device.allocate(evaluation_bytes(model, device, mesh, act, samples_))) {
   const std::int64_t length = model.context_length(), count = samples_ * length;
   const auto bytes = static_cast<std::size_t>(count) * 4;
   ids_ = device.allocate(bytes);

@@ -29,8 +29,8 @@ Tensor logits_tensor(const Memory& memory, const Model& model, Mesh& mesh, std::
 }
 
 // Bytes of tape for a decode() of `samples` texts of full length.
-std::size_t decoding_bytes(Model& model, Mesh& mesh, DType act, std::int64_t samples) {
-  const std::unique_ptr<Device> device = make_plan_device();
+std::size_t decoding_bytes(Model& model, Device& planned, Mesh& mesh, DType act, std::int64_t samples) {
+  const std::unique_ptr<Device> device = make_plan_device(&planned);
   const std::unique_ptr<Mesh> plan_mesh = make_plan_mesh(mesh.layout(), mesh.rank());
   Tape tape;
   Context context = inference_context(*device, *plan_mesh, tape, act);
@@ -49,7 +49,7 @@ Generator::Generator(Model& model, Device& device, Mesh& mesh, DType act, std::i
       mesh_(mesh),
       act_(act),
       samples_(samples),
-      tape_(device.allocate(decoding_bytes(model, mesh, act, samples))) {
+      tape_(device.allocate(decoding_bytes(model, device, mesh, act, samples))) {
   const auto tokens = static_cast<std::size_t>(samples * model.context_length());
   ids_ = device.allocate(tokens * 4);
   positions_ = device.allocate(tokens * 4);

@@ -37,7 +37,7 @@ Engine::Engine(const EngineSettings& settings, Device& device, Mesh& mesh)
   model_ = make_model(settings.model, settings.seed, parameters_);
   parameters_.allocate(device, settings.act, ParameterTable::Purpose::training);
   parameters_.initialize(device, settings.seed);
-  tape_ = Tape(device.allocate(plan_step(settings, mesh.layout(), mesh.rank()).activation_bytes));
+  tape_ = Tape(device.allocate(plan_step(settings, mesh.layout(), mesh.rank(), device).activation_bytes));
   reducer_ = std::make_unique<GradientReducer>(parameters_, mesh.data(), device, settings.reducer);
   optimizer_ = std::make_unique<Optimizer>(parameters_, mesh, device, settings.optimizer);
 

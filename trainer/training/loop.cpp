@@ -141,8 +141,8 @@ class Loop {
   }
 
   bool validation_is_due() {
-    const bool due = validate_.due(state_.step, tokens(), seconds_);
-    return run_.data.validation_samples() > 0 && (due || state_.step == total_steps_);
+    if (run_.data.validation_samples() == 0 || run_.options.evaluation.validate_every.is_zero()) return false;
+    return validate_.due(state_.step, tokens(), seconds_) || state_.step == total_steps_;
   }
 
   void validate() {

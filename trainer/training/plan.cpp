@@ -15,8 +15,8 @@ Batch planned_batch(std::int64_t samples, std::int64_t length) {
 
 }  // namespace
 
-StepPlan plan_step(const EngineSettings& settings, Layout layout, int rank) {
-  const std::unique_ptr<PlanDevice> device = make_plan_device();
+StepPlan plan_step(const EngineSettings& settings, Layout layout, int rank, Device& planned) {
+  const std::unique_ptr<PlanDevice> device = make_plan_device(&planned);
   const std::unique_ptr<Mesh> mesh = make_plan_mesh(layout, rank);
   ParameterTable table(layout.tensor_parallel, mesh->tensor_rank());
   const std::unique_ptr<Model> model = make_model(settings.model, settings.seed, table);
@@ -33,6 +33,8 @@ StepPlan plan_step(const EngineSettings& settings, Layout layout, int rank) {
   const Batch batch = planned_batch(settings.micro_batch, settings.length);
   const Tensor losses(nullptr, DType::f32, {settings.micro_batch * settings.length});
   const float scale = 1;
+  const std::uint32_t step = 0;
+  context.step = &step;
   model->train(context, batch, &scale, losses);
 
   StepPlan plan;

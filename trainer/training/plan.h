@@ -27,6 +27,7 @@ struct StepPlan {
   std::size_t total() const;
 };
 
-StepPlan plan_step(const EngineSettings& settings, Layout layout, int rank);
+// `device`: the one that will run the step.
+StepPlan plan_step(const EngineSettings& settings, Layout layout, int rank, Device& device);
 
 }  // namespace heddle
