@@ -44,7 +44,7 @@ TEST(BadInput, GivesOneLineOnOneRank) {
       {"unknown key", 2, {"train", "key.cfg", "--data", text}, 2, {"key.cfg:2", "num_layers"}},
       {"malformed value", 2, {"train", "value.cfg", "--data", text}, 2, {"value.cfg:3", "many"}},
       {"abbreviated flag", 0, with(train, {"--tensor", "2"}), 2, {"--tensor"}},
-      {"missing config", 2, {"train", "missing.cfg", "--data", text}, 1, {"missing.cfg"}},
+      {"missing config", 2, {"train", "missing.cfg", "--data", text}, 2, {"missing.cfg"}},
       {"no data", 2, {"train"}, 2, {"--data"}},
       {"missing data", 2, {"train", "--data", "nowhere.txt"}, 1, {"nowhere.txt"}},
       {"empty data", 2, {"train", "--data", "empty.txt", "--tokenizer", "byte"}, 1, {"empty.txt"}},

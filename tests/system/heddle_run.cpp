@@ -115,6 +115,12 @@ RunResult run_heddle(const TestFolder& folder, int ranks, const std::vector<std:
   return BackgroundRun(folder, ranks, words).wait();
 }
 
+bool is_running(pid_t process) {
+  const std::string stat = read_file("/proc/" + std::to_string(process) + "/stat");
+  const std::size_t state = stat.rfind(") ");
+  return state != std::string::npos && stat[state + 2] != 'Z';
+}
+
 std::string make_text(const TestFolder& folder) {
   const std::string path = folder / "text.txt";
   const char* const words[] = {"the", "king", "of",   "light", "and",  "water", "went", "to",   "a",    "house",

@@ -49,6 +49,9 @@ class BackgroundRun {
   pid_t pid_ = -1;
 };
 
+// Whether a process is there and not merely waiting to be collected by its parent.
+bool is_running(pid_t process);
+
 // 200 KB of text made of common words, the same on every call.
 std::string make_text(const TestFolder& folder);
 

@@ -28,11 +28,15 @@ TEST(Signals, ASavedRunGoesOn) {
     TestFolder folder;
     const std::string text = make_text(folder);
     BackgroundRun run(folder, 2, with(long_run(text), {"--save-every", "0"}));
-    ASSERT_TRUE(run.wait_for("step 30/"));
+    ASSERT_TRUE(run.wait_for(" 30/100000"));
     kill(run.pid(), signal);
     const RunResult result = run.wait();
     EXPECT_NE(result.exit_code, 0) << result.output;
-    EXPECT_NE(result.output.find("go on with --resume"), std::string::npos) << result.output;
+    // After SIGTERM mpirun takes no more output from the ranks, and kills them after two seconds.
+    if (signal == SIGUSR1) {
+      EXPECT_EQ(result.exit_code, 75);
+      EXPECT_NE(result.output.find("go on with --resume"), std::string::npos) << result.output;
+    }
     const std::int64_t step = newest_step(folder);
     EXPECT_GE(step, 30);
 
@@ -48,7 +52,7 @@ TEST(Signals, ASavedRunGoesOn) {
 TEST(Signals, OfASingleProcessGiveItsOwnExitCode) {
   TestFolder folder;
   BackgroundRun run(folder, 0, long_run(make_text(folder)));
-  ASSERT_TRUE(run.wait_for("step 30/"));
+  ASSERT_TRUE(run.wait_for(" 30/100000"));
   kill(run.pid(), SIGINT);
   const RunResult result = run.wait();
   EXPECT_EQ(result.exit_code, 75) << result.output;
@@ -57,11 +61,11 @@ TEST(Signals, OfASingleProcessGiveItsOwnExitCode) {
 TEST(Signals, SaveAndGoOn) {
   TestFolder folder;
   BackgroundRun run(folder, 0, with(long_run(make_text(folder)), {"--save-every", "0"}));
-  ASSERT_TRUE(run.wait_for("step 10/"));
+  ASSERT_TRUE(run.wait_for(" 10/100000"));
   kill(run.pid(), SIGUSR2);
   ASSERT_TRUE(run.wait_for("saved"));
   const std::int64_t step = newest_step(folder);
-  ASSERT_TRUE(run.wait_for("step " + std::to_string(step + 20) + "/"));
+  ASSERT_TRUE(run.wait_for(" " + std::to_string(step + 20) + "/100000"));
 }
 
 // kill -9 of each rank at several moments: the others end within 10 s, and what was saved loads.
@@ -80,7 +84,7 @@ TEST(Kill, OfAnyRankEndsTheJobAndKeepsTheCheckpoint) {
     const RunResult result = run.wait();
     EXPECT_NE(result.exit_code, 0);
     EXPECT_LT(std::chrono::steady_clock::now() - start, 10s) << "after killing rank " << victim;
-    for (pid_t rank : ranks) EXPECT_NE(kill(rank, 0), 0) << "a rank outlived the job";
+    for (pid_t rank : ranks) EXPECT_FALSE(is_running(rank)) << "a rank outlived the job";
 
     const std::int64_t step = newest_step(folder);
     const RunResult resumed = run_heddle(
@@ -95,7 +99,7 @@ TEST(Kill, OfAnyRankEndsTheJobAndKeepsTheCheckpoint) {
 TEST(Hang, AStoppedRankIsNamed) {
   TestFolder folder;
   BackgroundRun run(folder, 2, with(long_run(make_text(folder)), {"--timeout", "3s"}));
-  ASSERT_TRUE(run.wait_for("step 10/"));
+  ASSERT_TRUE(run.wait_for(" 10/100000"));
   const std::vector<pid_t> ranks = run.ranks(2);
   ASSERT_EQ(ranks.size(), 2u);
   kill(ranks[1], SIGSTOP);

@@ -38,10 +38,11 @@ class LayoutTest : public ::testing::TestWithParam<const char*> {};
 // layouts round in different places (partial sums of a row-parallel product, gradients of the activations at its
 // input). A loss of about 3 nats averages 512 tokens' rounding errors of about 2^-9 of their logits' spread (1), so
 // layouts may differ by 2^-9 / sqrt(512) ~ 1e-4 per step at equal weights; 50 AdamW steps let the weights drift
-// apart by about as much again each ten steps. The bound is 5e-3 for the loss and 5e-2 for the norm.
+// apart by about as much again each ten steps. The bound is
+// 1e-3 for the loss and, for the norm of the gradient, which one step of it moves as much, ten times that.
 TEST_P(LayoutTest, DoesNotChangeTheLossCurve) {
   const bool bf16 = std::string(GetParam()) == "bf16";
-  const double loss_bound = bf16 ? 5e-3 : 1e-5, norm_bound = bf16 ? 5e-2 : 1e-4;
+  const double loss_bound = bf16 ? 1e-3 : 1e-5, norm_bound = bf16 ? 1e-2 : 1e-4;
   TestFolder folder;
   const std::string text = make_text(folder);
   std::vector<MetricsRecord> reference;

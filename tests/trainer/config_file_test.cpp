@@ -87,8 +87,8 @@ TEST(ConfigFile, ValuesAreBounded) {
       "usage: x.cfg:2: activation: 'gelu_tan' is none of gelu_tanh, gelu_erf, relu, swiglu; did you mean "
       "gelu_tanh?");
   EXPECT_EQ(bad("[train]\nprecision = fp16"), "usage: x.cfg:2: precision: 'fp16' is none of fp32, bf16");
-  EXPECT_EQ(bad("[train]\nlength = 10min"),
-            "usage: x.cfg:2: length: '10min' is a time, but steps, tokens or epochs are needed here");
+  EXPECT_EQ(bad("[optimizer]\nwarmup = 10min"),
+            "usage: x.cfg:2: warmup: '10min' is a time, but steps, tokens or epochs are needed here");
   EXPECT_EQ(bad("[train]\nlength = 0"), "usage: x.cfg:2: length: '0' is out of range: it must be above 0");
   EXPECT_EQ(bad("[parallel]\ntimeout = 10steps"),
             "usage: x.cfg:2: timeout: '10steps' is not a time: write 90s, 10min or 1h");

@@ -8,7 +8,7 @@ namespace {
 constexpr std::int64_t kMaxSize = 1 << 20;  // of a dimension; products of three still fit 64 bits
 
 constexpr PeriodRule kCounted{PeriodRule::Units::no_time, true};
-constexpr PeriodRule kCountedPositive{PeriodRule::Units::no_time, false};
+constexpr PeriodRule kPositive{PeriodRule::Units::all, false};
 constexpr PeriodRule kEvery{PeriodRule::Units::all, true};
 constexpr PeriodRule kTime{PeriodRule::Units::only_time, false};
 
@@ -49,8 +49,8 @@ void declare(DataOptions& o, OptionTable& table) {
 
 void declare(TrainOptions& o, OptionTable& table) {
   table.section("train", "the run");
-  table.add("length", &o.length, kCountedPositive,
-            "how long to train: 1000steps, 10Mt (million tokens), 2epochs");
+  table.add("length", &o.length, kPositive,
+            "how long to train: 1000steps, 10Mt (million tokens), 2epochs, 90min");
   table.add("global_batch", &o.global_batch, between(1, kMaxSize), "samples per step, all ranks together");
   table.add("micro_batch", &o.micro_batch, between(0, kMaxSize), "samples per rank and pass; 0: all at once");
   table.add_choice("precision", &o.precision, "of matrix products and activations");

@@ -1,7 +1,5 @@
 #include "trainer/data/run_data.h"
 
-#include <unistd.h>
-
 #include <algorithm>
 #include <array>
 #include <cstdio>
@@ -11,6 +9,7 @@
 #include "kernels/error.h"
 #include "trainer/data/prepare.h"
 #include "trainer/format.h"
+#include "trainer/metrics/progress.h"
 
 namespace heddle {
 
@@ -32,12 +31,22 @@ std::string stem_of(const std::string& path) {
 }
 
 // Redraws one line on a terminal and is silent elsewhere: what was done is said at the end.
-void show(const PrepareProgress& p) {
-  if (!isatty(STDOUT_FILENO)) return;
-  const double percent = p.total > 0 ? 100.0 * static_cast<double>(p.done) / static_cast<double>(p.total) : 0;
-  fmt::print("\r\033[K{} {:.0f} %", p.stage, percent);
-  std::fflush(stdout);
-}
+class PrepareLine {
+ public:
+  ~PrepareLine() {
+    if (draws_) fmt::print("\r\033[K");
+    std::fflush(stdout);
+  }
+  void show(const PrepareProgress& p) {
+    if (!draws_) return;
+    const double percent = p.total > 0 ? 100.0 * static_cast<double>(p.done) / static_cast<double>(p.total) : 0;
+    fmt::print("\r\033[K{} {:.0f} %", p.stage, percent);
+    std::fflush(stdout);
+  }
+
+ private:
+  const bool draws_ = ProgressStyle::detect().redraw;
+};
 
 }  // namespace
 
@@ -63,8 +72,11 @@ void prepare_run_data(const DataOptions& options) {
   prepare_options.tokenizer = options.tokenizer;
   prepare_options.bpe_vocabulary = options.bpe_vocabulary;
   prepare_options.text_field = options.text_field;
-  const PrepareResult result = prepare(prepare_options, show);
-  if (isatty(STDOUT_FILENO)) fmt::print("\r\033[K");
+  PrepareResult result;
+  {
+    PrepareLine line;
+    result = prepare(prepare_options, [&](const PrepareProgress& p) { line.show(p); });
+  }
   fmt::print("data: {} {}, {} tokenizer with {} ids\n", folder, result.up_to_date ? "is up to date" : "prepared",
              result.manifest.tokenizer_kind, with_commas(result.manifest.vocabulary_size));
   for (const auto& [name, split] : result.manifest.splits)

@@ -33,7 +33,8 @@ SignalWatch::SignalWatch() {
   for (std::size_t i = 0; i < kSignals.size(); ++i) {
     struct sigaction action {};
     action.sa_handler = note;
-    action.sa_flags = SA_RESTART;
+    // A write to a pipe that a dying mpirun no longer empties must not hold up the save: these two end it.
+    action.sa_flags = kSignals[i] == SIGINT || kSignals[i] == SIGTERM ? 0 : SA_RESTART;
     sigaction(kSignals[i], &action, &previous[i]);
   }
 }
