@@ -24,7 +24,9 @@ void agree(Communicator& world, const char* label, const std::function<void()>& 
   const auto first = std::find_if(all.begin(), all.end(), [](const std::string& o) { return !o.empty(); });
   if (first == all.end()) return;
   const bool everywhere = std::all_of(all.begin(), all.end(), [&](const std::string& o) { return o == *first; });
-  const std::string rank = everywhere ? "" : fmt::format("rank {}: ", first - all.begin());
+  // What only rank 0 does, it does for all: its number would say nothing.
+  const std::string rank =
+      everywhere || first == all.begin() ? "" : fmt::format("rank {}: ", first - all.begin());
   throw Error(rank + first->substr(1), first->front(), /*on_all_ranks=*/true);
 }
 

@@ -15,7 +15,12 @@ int with_mpi(const CommandLine& line, const std::function<int(MpiSession&)>& bod
   try {
     return body(session);
   } catch (const Error& failure) {
-    if (failure.on_all_ranks() || session.size() == 1) throw;
+    if (session.size() == 1) throw;
+    if (failure.on_all_ranks()) {
+      // Said before MPI ends: mpirun kills the others as soon as one rank has exited with an error.
+      if (session.rank() == 0) fmt::print(stderr, "heddle: {}\n", failure.what());
+      return failure.exit_code();
+    }
     session.abort(failure.what(), failure.exit_code());
   } catch (const std::bad_alloc&) {
     if (session.size() == 1) throw;

@@ -10,8 +10,8 @@
 
 namespace heddle {
 
-// Starts MPI and calls `body` on every rank. An Error that all ranks throw alike goes on to main, where one of them
-// speaks; any other failure is this rank's alone: it is printed and all ranks are ended.
+// Starts MPI and calls `body` on every rank. Of an Error that all ranks throw alike one of them speaks, and all end
+// with its exit code; any other failure is this rank's alone: it is printed and all ranks are ended.
 int with_mpi(const CommandLine& line, const std::function<int(MpiSession&)>& body);
 
 // The device of this rank: device.device, parallel.threads, bound to this rank's cores.

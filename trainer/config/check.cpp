@@ -63,6 +63,13 @@ void check_optimizer(const OptimizerOptions& optimizer, const Period& length) {
   if (!is_wsd && !optimizer.cooldown.is_zero())
     throw usage_error("cooldown = {} is of schedule = wsd only; remove it or set schedule = wsd",
                       to_string(optimizer.cooldown));
+  const bool falls =
+      is_wsd || optimizer.schedule == ScheduleKind::linear || optimizer.schedule == ScheduleKind::cosine;
+  if (falls && length.is_time() && optimizer.decay_length.is_zero())
+    throw usage_error(
+        "schedule = {} falls towards the end of training, but length = {} is a time: set decay_length in steps, "
+        "tokens or epochs",
+        Choices<ScheduleKind>::names[static_cast<std::size_t>(optimizer.schedule)], to_string(length));
   const bool needs_warmup =
       optimizer.schedule == ScheduleKind::noam || optimizer.schedule == ScheduleKind::inverse_sqrt;
   if (needs_warmup && optimizer.warmup.is_zero())

@@ -39,16 +39,11 @@ Schedule schedule_of(const TrainingRun& run, const PeriodContext& context, std::
   schedule.warmup = o.warmup.steps(context);
   schedule.cooldown = o.cooldown.steps(context);
   schedule.hidden_size = run.options.model.hidden_size;
-  const bool falls = o.schedule == ScheduleKind::linear || o.schedule == ScheduleKind::cosine ||
-                     o.schedule == ScheduleKind::wsd;
+  // check() has refused a falling schedule without an end.
   if (!o.decay_length.is_zero()) {
     schedule.decay = o.decay_length.steps(context);
   } else if (total_steps != kNoEnd) {
     schedule.decay = total_steps;
-  } else if (falls) {
-    throw Error("optimizer.schedule falls towards the end of training, but train.length is a time: set "
-                "optimizer.decay_length in steps, tokens or epochs",
-                kExitUsage, /*on_all_ranks=*/true);
   }
   return schedule;
 }
