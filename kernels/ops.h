@@ -121,6 +121,9 @@ class Ops {
 
   // --- matmul ---
   virtual void matmul(const Matmul& m) = 0;
+  // Bytes of working memory that such a product takes beside its operands; the data pointers do not matter. Products
+  // share one piece of it, so the largest counts.
+  virtual std::size_t matmul_workspace(const Matmul& m) = 0;
   // The parameters' memory has new contents: packed copies are stale.
   virtual void parameters_changed() = 0;
   // dbias[C] f32 += sum over rows of dy[N, C].

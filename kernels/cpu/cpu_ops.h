@@ -26,6 +26,7 @@ class CpuOps final : public Ops {
 
   // --- matmul.cpp ---
   void matmul(const Matmul& m) override;
+  std::size_t matmul_workspace(const Matmul& m) override;
   void parameters_changed() override;
   void bias_gradient(const Tensor& dy, const Tensor& dbias) override;
 

@@ -215,6 +215,19 @@ void CpuOps::matmul(const Matmul& m) {
   matmul_->execute(plan, m, scratch_.reserve<std::byte>(plan.scratch_bytes()));
 }
 
+std::size_t CpuOps::matmul_workspace(const Matmul& m) {
+  if (m.c.count() == 0 || m.b.count() == 0 || m.row_invariant) return 0;
+  Matmul product = m;
+  if (m.pre_activation) {  // as matmul() does it
+    product.c = m.pre_activation;
+    product.pre_activation = {};
+    product.activation = Activation::none;
+  }
+  omp_set_num_threads(threads_);
+  const Plan& plan = matmul_->find_plan(product);
+  return plan.supported ? plan.scratch_bytes() : 0;
+}
+
 void CpuOps::parameters_changed() {}  // packed copies live for one call only
 
 namespace {

@@ -28,6 +28,7 @@ class PlanDevice final : public Device {
 
   const PlanMemory& memory() const { return *memory_; }
   const PlanTotals& totals() const { return ops_.totals(); }
+  std::size_t largest_matmul_workspace() const { return ops_.largest_matmul_workspace(); }
   void reset_totals() { ops_.reset(); }
 
   DeviceKind kind() const override { return DeviceKind::plan; }

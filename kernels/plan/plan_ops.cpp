@@ -53,6 +53,7 @@ PlanCount PlanTotals::all() const {
 
 void PlanOps::matmul(const Matmul& m) {
   checks::matmul(m);
+  largest_matmul_workspace_ = std::max(largest_matmul_workspace_, matmul_workspace(m));
   const std::int64_t K = m.a.size(m.transpose_a ? 0 : 1);
   std::int64_t bytes = bytes_of({&m.a, &m.b, &m.c, &m.bias, &m.pre_activation});
   if (m.accumulate) bytes += bytes_of({&m.c});

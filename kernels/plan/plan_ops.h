@@ -37,8 +37,11 @@ class PlanOps final : public Ops {
 
   const PlanTotals& totals() const { return totals_; }
   void reset() { totals_ = {}; }
+  // The most that a product so far takes on the planned backend.
+  std::size_t largest_matmul_workspace() const { return largest_matmul_workspace_; }
 
   void matmul(const Matmul& m) override;
+  std::size_t matmul_workspace(const Matmul& m) override { return planned_ ? planned_->matmul_workspace(m) : 0; }
   void parameters_changed() override {}
   void bias_gradient(const Tensor& dy, const Tensor& dbias) override;
 
@@ -93,6 +96,7 @@ class PlanOps final : public Ops {
 
  private:
   Ops* planned_;
+  std::size_t largest_matmul_workspace_ = 0;
   PlanTotals totals_;
 };
 

@@ -4,6 +4,7 @@
 #include <signal.h>
 
 #include <chrono>
+#include <cmath>
 #include <thread>
 
 #include "tests/system/heddle_run.h"
@@ -117,6 +118,22 @@ TEST(EarlyStop, EndsAfterEvaluationsWithoutImprovement) {
                                          "--min-learning-rate", "0.5"}));
   EXPECT_EQ(result.exit_code, 0) << result.output;
   EXPECT_NE(result.output.find("no improvement in 2 evaluations"), std::string::npos) << result.output;
+}
+
+// Contract 3: what was planned before step 0 is what the process takes, within 5 %.
+TEST(Memory, IsWhatThePlanSaid) {
+  for (const char* precision : {"fp32", "bf16"}) {
+    TestFolder folder;
+    const RunResult result = run_heddle(
+        folder, 0,
+        with(tiny_gpt(make_text(folder)),
+             {"--num-layers", "6", "--hidden-size", "512", "--num-heads", "8", "--context-length", "256",
+              "--global-batch", "8", "--length", "2steps", "--warmup", "1steps", "--precision", precision}));
+    ASSERT_EQ(result.exit_code, 0) << result.output;
+    const std::size_t at = result.output.find("at the peak (");
+    ASSERT_NE(at, std::string::npos) << result.output;
+    EXPECT_LE(std::abs(std::stod(result.output.substr(at + 13))), 5) << result.output;
+  }
 }
 
 }  // namespace

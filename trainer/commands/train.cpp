@@ -16,6 +16,7 @@
 #include "trainer/config/check.h"
 #include "trainer/data/run_data.h"
 #include "trainer/format.h"
+#include "trainer/metrics/resident_memory.h"
 #include "trainer/metrics/run_folder.h"
 #include "trainer/training/loop.h"
 #include "trainer/training/plan.h"
@@ -35,8 +36,8 @@ double measure_peak(DType act, Device& device, Mesh& mesh) {
   return rate;
 }
 
-void print_start(const Options& options, Engine& engine, const StepPlan& plan, const Mesh& mesh, const Device& device,
-                 double peak_flops) {
+void print_start(const Options& options, Engine& engine, const StepPlan& plan, std::size_t resident_before,
+                 const Mesh& mesh, const Device& device, double peak_flops) {
   const Layout& layout = mesh.layout();
   fmt::print("model: {} with {} parameters; {} x {} tokens per step, {}\n", options.model.family,
              with_commas(engine.parameters().global_count()), options.train.global_batch, options.model.context_length,
@@ -46,8 +47,16 @@ void print_start(const Options& options, Engine& engine, const StepPlan& plan, c
   fmt::print("memory per rank\n");
   for (const StepPlan::Row& row : plan.rows())
     fmt::print("  {:<28} {:>10}\n", row.category, as_bytes(static_cast<double>(row.bytes)));
-  fmt::print("  {:<28} {:>10}\n", "total", as_bytes(static_cast<double>(plan.total())));
+  fmt::print("  {:<28} {:>10}\n", "libraries, already resident", as_bytes(static_cast<double>(resident_before)));
+  fmt::print("  {:<28} {:>10}\n", "total", as_bytes(static_cast<double>(plan.total() + resident_before)));
   std::fflush(stdout);
+}
+
+// What was planned before step 0 against what the process really took.
+void print_memory(std::size_t planned) {
+  const double peak = static_cast<double>(peak_resident_bytes()), plan = static_cast<double>(planned);
+  fmt::print("memory of rank 0: {} planned, {} at the peak ({:+.1f} %)\n", as_bytes(plan), as_bytes(peak),
+             100 * (peak / plan - 1));
 }
 
 void print_end(const TrainingEnd& end, const RunFolder& folder) {
@@ -86,6 +95,9 @@ int train_command_body(Options options, MpiSession& session) {
   if (!folder) folder.emplace(options.train.run_folder, /*resume=*/true);
 
   const EngineSettings settings = engine_settings(options, layout);
+  const double peak = measure_peak(settings.act, *device, *mesh);
+  reset_peak_resident();
+  const std::size_t resident_before = resident_bytes();
   std::optional<Engine> engine;
   std::optional<TokenTrainingData> batches;
   agree(world, "making the model", [&] {
@@ -102,13 +114,16 @@ int train_command_body(Options options, MpiSession& session) {
     load_weights(options.train.init_from, engine->parameters(), *device, *mesh);
   }
 
-  const double peak = measure_peak(settings.act, *device, *mesh);
+  const StepPlan plan = plan_step(settings, layout, session.rank(), *device);
   if (session.rank() == 0) {
-    print_start(options, *engine, plan_step(settings, layout, 0, *device), *mesh, *device, peak);
+    print_start(options, *engine, plan, resident_before, *mesh, *device, peak);
     if (has_checkpoint) fmt::print("resuming after step {}\n", state.step);
   }
   const TrainingEnd end = train({options, *engine, *batches, *folder, *device, *mesh, session, peak}, state);
-  if (session.rank() == 0) print_end(end, *folder);
+  if (session.rank() == 0) {
+    print_memory(plan.total() + resident_before);
+    print_end(end, *folder);
+  }
   return end.preempted ? kExitPreempted : kExitDone;
 }
 

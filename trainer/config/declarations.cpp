@@ -40,7 +40,7 @@ void declare(DataOptions& o, OptionTable& table) {
   table.add("data_folder", &o.data_folder, "where prepared shards go; empty: derived from data and tokenizer",
             "<path>");
   table.add("tokenizer", &o.tokenizer,
-            "byte, char, bpe (trained on data), gpt2, or path to a tokenizer.json or its folder",
+            "byte, char, bpe (trained on data), or the path of a tokenizer.json, of GPT-2's files, or their folder",
             "<name or path>");
   table.add("bpe_vocabulary", &o.bpe_vocabulary, between(257, 1 << 24),
             "size of a vocabulary trained on data");

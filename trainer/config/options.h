@@ -76,7 +76,7 @@ struct DataOptions {
   std::vector<std::string> validation_data;  // empty: validation_fraction of `data`
   double validation_fraction = 0.1;
   std::string data_folder;        // where prepared shards go; empty: derived from `data` and the tokenizer
-  std::string tokenizer = "bpe";  // byte, char, bpe, gpt2, or a path to tokenizer.json or its folder
+  std::string tokenizer = "bpe";  // byte, char, bpe, or the path of a tokenizer.json, of GPT-2's files, or their folder
   std::int64_t bpe_vocabulary = 8192;
   std::string text_field = "text";  // of JSON lines
   bool operator==(const DataOptions&) const = default;

@@ -62,6 +62,9 @@ std::string prepared_folder(const DataOptions& options) {
 }
 
 void prepare_run_data(const DataOptions& options) {
+  if (options.tokenizer == "gpt2" && !fs::exists(options.tokenizer))
+    throw usage_error("tokenizer = gpt2: give the folder of GPT-2's encoder.json and vocab.bpe (or tokenizer.json), "
+                      "which do not come with heddle");
   const std::string folder = prepared_folder(options);
   if (folder.empty() || (options.data.size() == 1 && options.data[0] == folder)) return;
   PrepareOptions prepare_options;

@@ -44,6 +44,7 @@ StepPlan plan_step(const EngineSettings& settings, Layout layout, int rank, Devi
 
   plan.parameters = table.bytes(settings.act, ParameterTable::Purpose::training);
   plan.activation_bytes = tape.peak_bytes();
+  plan.workspace_bytes = device->largest_matmul_workspace();
   if (settings.reducer.wire != DType::f32 && layout.data_parallel > 1)
     plan.wire_bytes = static_cast<std::size_t>(table.flat_count()) * size_of(settings.reducer.wire);
   plan.batch_bytes = static_cast<std::size_t>(settings.micro_batch * settings.length) * 4 * 4;
@@ -60,6 +61,7 @@ std::vector<StepPlan::Row> StepPlan::rows() const {
   add("gradients (fp32)", parameters.gradients);
   add("AdamW moments (fp32)", parameters.moments);
   add("activations", activation_bytes);
+  add("work space of matmul", workspace_bytes);
   add("gradients on the wire", wire_bytes);
   add("batch", batch_bytes);
   return rows;
