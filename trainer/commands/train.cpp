@@ -60,7 +60,8 @@ void print_memory(std::size_t planned) {
 }
 
 void print_end(const TrainingEnd& end, const RunFolder& folder) {
-  fmt::print("{}: loss {:.4f}", end.reason, end.last_loss);
+  fmt::print("{}", end.reason);
+  if (std::isfinite(end.last_loss)) fmt::print(", loss {:.4f}", end.last_loss);
   if (std::isfinite(end.state.best_validation_loss))
     fmt::print(", best validation loss {:.4f}", end.state.best_validation_loss);
   fmt::print(", {} of training; run folder {}\n", as_duration(end.state.seconds), folder.path().string());

@@ -64,7 +64,7 @@ class Loop {
         start_(Clock::now()),
         last_record_(start_),
         last_record_step_(state.step) {
-    end_.last_validation_loss = std::nan("");
+    end_.last_loss = end_.last_validation_loss = std::nan("");
     agree(run.mesh.world(), "opening metrics", [&] {
       if (run.mesh.rank() != 0) return;
       metrics_.emplace(run.folder, state.step, run.options.log.tensorboard);

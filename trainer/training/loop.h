@@ -38,7 +38,7 @@ struct TrainingState {
 
 struct TrainingEnd {
   TrainingState state;
-  double last_loss = 0;
+  double last_loss = 0;             // NaN if no step was taken
   double last_validation_loss = 0;  // NaN if there was none
   bool preempted = false;           // a signal ended it after saving
   std::string reason;               // "600 steps done", "no improvement in 5 evaluations", "signal"
