@@ -3,7 +3,8 @@
 #   launch/test.sh                  everything that CI runs: unit, multi-rank and system tests, then sanitizers
 #   launch/test.sh -R tokenizer     arguments go to ctest
 #   HEDDLE_SLOW=1 launch/test.sh    the slow ones as well (label "slow")
-# The sanitizer build (address and undefined behaviour) covers the unit tests; HEDDLE_SANITIZERS=0 leaves it out.
+# The sanitizer builds (address and undefined behaviour for the unit tests, threads for parallel/) follow;
+# HEDDLE_SANITIZERS=0 leaves them out.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 
@@ -21,5 +22,11 @@ ctest --test-dir "$build" --output-on-failure -j "$(nproc)" "${slow[@]}" "$@"
 if [ "${HEDDLE_SANITIZERS:-1}" = 1 ] && [ $# -eq 0 ]; then
   echo "the unit tests once more, under AddressSanitizer and UndefinedBehaviorSanitizer"
   HEDDLE_BUILD=$build-sanitize HEDDLE_TARGETS=unit_tests launch/build.sh -DHEDDLE_SANITIZE=ON -DCMAKE_BUILD_TYPE=RelWithDebInfo
-  ctest --test-dir "$build-sanitize" --output-on-failure -j "$(nproc)" -L unit "${slow[@]}"
+  for program in test_kernels test_parallel test_trainer; do
+    "$build-sanitize/tests/$program" --gtest_brief=1
+  done
+  echo "heddle's own threads under ThreadSanitizer"
+  HEDDLE_BUILD=$build-threads HEDDLE_TARGETS=test_parallel launch/build.sh -DHEDDLE_SANITIZE_THREAD=ON -DCMAKE_BUILD_TYPE=RelWithDebInfo
+  # Without the tests of OpenMP's threads, whose barriers ThreadSanitizer does not know.
+  TSAN_OPTIONS=ignore_noninstrumented_modules=1 "$build-threads/tests/test_parallel" --gtest_brief=1 --gtest_filter='-CpuDevice.*'
 fi
