@@ -1,8 +1,8 @@
 #!/usr/bin/env bash
 # From a fresh Debian or Ubuntu machine without a GPU to a trained GPT: installs what is missing, builds, makes an
 # English corpus (the King James Bible from Debian's bible-kjv package, 4.1 MB), trains a byte-level BPE tokenizer
-# and a GPT of 2.6M parameters on it with two ranks, evaluates, draws the loss curve and writes text. Less than ten
-# on 2 cores, most of it building; what is done already is skipped when it is run again.
+# and a GPT of 2.6M parameters on it with two ranks, evaluates, draws the loss curve and writes text. Less than ten minutes
+# on 2 cores; what is done already is skipped when it is run again.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 
