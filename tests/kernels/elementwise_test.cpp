@@ -24,9 +24,6 @@ TEST_P(ElementwiseTest, AddAndScale) {
 
     ops().scale(a, 0.3f, a);
     EXPECT_EQ(a.bytes(), scaled.bytes());
-    ops().add(a, b, b);
-    ops().add(scaled, b, scaled);
-    SUCCEED();
   }
 }
 

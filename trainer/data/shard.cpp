@@ -59,8 +59,8 @@ ShardWriter::ShardWriter(std::string path, std::int64_t vocabulary_size, std::st
   header_.tokenizer_hash = std::move(tokenizer_hash);
   header_.bytes_per_token = vocabulary_size <= 65536 ? 2 : 4;
   buffer_.reserve(kBufferBytes);
-  const HeaderBytes placeholder{};
-  file_.write(placeholder.data(), placeholder.size());
+  const HeaderBytes zeros{};  // the real header is known only at the end
+  file_.write(zeros.data(), zeros.size());
 }
 
 ShardWriter::~ShardWriter() {
