@@ -7,10 +7,10 @@
 #pragma once
 
 #include <array>
+#include <bit>
 #include <cassert>
 #include <cstddef>
 #include <cstdint>
-#include <cstring>
 #include <initializer_list>
 #include <string>
 
@@ -36,19 +36,14 @@ struct bfloat16 {
   std::uint16_t bits;
 
   bfloat16() = default;
-  explicit bfloat16(float value) {
-    std::uint32_t u;
-    std::memcpy(&u, &value, 4);
+  // constexpr: device code may call constexpr functions
+  constexpr explicit bfloat16(float value) : bits(0) {
+    const auto u = std::bit_cast<std::uint32_t>(value);
     // Round to nearest even; a NaN keeps its sign and becomes quiet instead of overflowing into infinity.
     bits = (u & 0x7fffffffu) > 0x7f800000u ? static_cast<std::uint16_t>((u >> 16) | 0x40u)
                                            : static_cast<std::uint16_t>((u + 0x7fffu + ((u >> 16) & 1u)) >> 16);
   }
-  operator float() const {
-    const std::uint32_t u = static_cast<std::uint32_t>(bits) << 16;
-    float value;
-    std::memcpy(&value, &u, 4);
-    return value;
-  }
+  constexpr operator float() const { return std::bit_cast<float>(static_cast<std::uint32_t>(bits) << 16); }
 };
 
 template <typename T>
