@@ -83,6 +83,12 @@ class Device {
   virtual Ops& ops() = 0;
 };
 
+// The CUDA backend on GPU number `index` of this host, which becomes the calling thread's. Throws Error saying why if
+// there is no such GPU, no driver, or heddle was built without CUDA.
+std::unique_ptr<Device> make_cuda_device(int index);
+// How many GPUs this process sees; throws as make_cuda_device() does if CUDA cannot be used at all.
+int count_cuda_devices();
+
 // The CPU backend with `threads` OpenMP threads (0: as many as this process may run on).
 std::unique_ptr<Device> make_cpu_device(int threads);
 
