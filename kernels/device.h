@@ -51,6 +51,16 @@ class Memory {
   std::size_t bytes_ = 0;
 };
 
+// Work that was recorded by Device::capture() and starts with one call. Runs on the memory, with the sizes and by the
+// communicators it was recorded with, all of which must outlive it; what changes between launches is read from device
+// memory.
+class Graph {
+ public:
+  virtual ~Graph() = default;
+  virtual void launch(Stream& stream) = 0;  // queues the whole of it, once
+  virtual std::size_t node_count() const = 0;
+};
+
 enum class DeviceKind {
   cpu,   // oneDNN and heddle's own kernels on the host
   cuda,  // one NVIDIA GPU
@@ -81,6 +91,13 @@ class Device {
 
   // The operations, queued on compute_stream().
   virtual Ops& ops() = 0;
+
+  // Records what `body` queues on compute_stream() instead of running it, together with what it queues on streams that
+  // wait for an event of compute_stream() and that compute_stream() waits for in the end. `body` must not wait on the
+  // host, and events recorded in it are waited for in it. An exception of `body` ends the recording and passes on.
+  // Only where has_graphs().
+  virtual bool has_graphs() const { return false; }
+  virtual std::unique_ptr<Graph> capture(const std::function<void()>& body);
 };
 
 // The CUDA backend on GPU number `index` of this host, which becomes the calling thread's. Throws Error saying why if
