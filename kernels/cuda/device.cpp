@@ -3,7 +3,9 @@
 #include <type_traits>
 #include <utility>
 
+#include "kernels/checks.h"
 #include "kernels/cuda/cuda_error.h"
+#include "kernels/cuda/profiler.h"
 #include "kernels/error.h"
 
 namespace heddle {
@@ -146,6 +148,7 @@ CudaDevice::CudaDevice(int index) : index_(index), selected_(index), compute_(Cu
     throw error("GPU {} ({}) has compute capability {}.{}; heddle needs 8.0 (A100) or newer", index,
                 properties_.name, properties_.major, properties_.minor);
   const cuda::GpuFacts facts{properties_.multiProcessorCount, capability, properties_.sharedMemPerBlockOptin};
+  cuda::connect_profiler();
   ops_ = std::make_unique<CudaOps>(compute_.handle(), facts, allocate(CudaOps::kScratchBytes));
 }
 
@@ -204,22 +207,11 @@ void CudaDevice::copy_to_host(Stream& stream, void* host, const Tensor& device) 
           "copy_to_host");
 }
 
-int count_cuda_devices() {
-  int count = 0;
-  const cudaError_t status = cudaGetDeviceCount(&count);
-  if (status == cudaErrorNoDevice) return 0;
-  if (status != cudaSuccess)
-    throw error("CUDA cannot be used on this host: {} ({})", cudaGetErrorString(status),
-                cudaGetErrorName(status));
-  return count;
-}
-
-std::unique_ptr<Device> make_cuda_device(int index) {
-  const int count = count_cuda_devices();
-  if (index < 0 || index >= count)
-    throw error("there is no GPU {}: this process sees {} (nvidia-smi and CUDA_VISIBLE_DEVICES tell which)",
-                index, count);
-  return std::make_unique<CudaDevice>(index);
+void CudaDevice::copy_on_device(Stream& stream, const Tensor& from, const Tensor& to) {
+  checks::copy_on_device(from, to);
+  if (from.count() > 0)
+    check(cudaMemcpyAsync(to.data, from.data, from.bytes(), cudaMemcpyDeviceToDevice, handle_of(stream)),
+          "copy_on_device");
 }
 
 }  // namespace heddle

@@ -82,6 +82,8 @@ class CudaDevice final : public Device {
   void copy_to_device(Stream& stream, const Tensor& device, const void* host) override;
   void copy_to_host(Stream& stream, void* host, const Tensor& device) override;
 
+  void copy_on_device(Stream& stream, const Tensor& from, const Tensor& to) override;
+
   Ops& ops() override { return *ops_; }
 
   bool has_graphs() const override { return true; }
@@ -92,6 +94,9 @@ class CudaDevice final : public Device {
   // During a capture: `join` is called before it ends and makes compute_stream() wait for the caller's
   // stream; `launched` is called after each launch of the graph, and lives as long as that.
   void join_capture(std::function<void()> join, std::function<void()> launched);
+
+  double matmul_flops(DType act, double seconds) override;  // ceiling.cpp
+  double copy_bandwidth(double seconds) override;           // ceiling.cpp
 
   int index() const { return index_; }
 
