@@ -4,6 +4,10 @@
 
 namespace heddle {
 
+std::unique_ptr<Graph> Device::capture(const std::function<void()>&) {
+  throw error("internal: the device {} has no graphs", name_of(kind()));
+}
+
 const char* name_of(DeviceKind kind) {
   switch (kind) {
     case DeviceKind::cpu:
