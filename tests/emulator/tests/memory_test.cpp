@@ -11,6 +11,10 @@ namespace {
 
 class Memory : public HostTest {};
 
+__global__ void set_at(int* x, int at) {
+  if (threadIdx.x == 0) x[at] = 7;
+}
+
 #define EXPECT_CONTAINS_TEXT(text, part) EXPECT_NE((text).find(part), std::string::npos) << (text)
 
 TEST_F(Memory, FreshMemoryIsNan) {
@@ -71,9 +75,9 @@ TEST_F(Memory, WritesBesideAnAllocationEndTheContext) {
     int* before = device_memory<int>(8);
     int* x = device_memory<int>(40);
     const cudaStream_t stream = make_stream();
-    launch_set(x + at, 1, 7, stream);
+    cuda::launch<&set_at>({1, 32}, stream, x, at);
     EXPECT_CUDA_ERROR(cudaErrorLaunchFailure, cudaStreamSynchronize(stream));
-    EXPECT_CONTAINS_TEXT(last_fault(), "set");
+    EXPECT_CONTAINS_TEXT(last_fault(), "set_at");
     EXPECT_CONTAINS_TEXT(last_fault(), at < 0 ? "before an allocation of 160 bytes" : "behind an allocation of 160");
     EXPECT_CUDA_ERROR(cudaErrorLaunchFailure, cudaMemset(before, 0, 4));
     EXPECT_CUDA_ERROR(cudaErrorLaunchFailure, cudaGetLastError());  // stays
