@@ -53,7 +53,8 @@ cudaError_t refuse_during_capture(Scheduler& scheduler) {
   cudaError_t status = cudaSuccess;
   for (const auto& capture : scheduler.captures()) {
     const bool here = capture->thread == std::this_thread::get_id();
-    if (capture->mode == cudaStreamCaptureModeGlobal || (capture->mode == cudaStreamCaptureModeThreadLocal && here)) {
+    if (capture->mode == cudaStreamCaptureModeGlobal ||
+        (capture->mode == cudaStreamCaptureModeThreadLocal && here)) {
       capture->invalid = true;
       status = cudaErrorStreamCaptureUnsupported;
     }
@@ -75,7 +76,8 @@ cudaError_t enqueue_on(Scheduler& scheduler, CUstream_st* stream, std::string na
   return cudaSuccess;
 }
 
-cudaError_t enqueue_on(Scheduler& scheduler, CUstream_st* stream, std::string name, std::function<void()> body) {
+cudaError_t enqueue_on(Scheduler& scheduler, CUstream_st* stream, std::string name,
+                       std::function<void()> body) {
   const WorkFactory make = [name, body = std::move(body)] { return immediate(name, body); };
   return enqueue_on(scheduler, stream, name, make);
 }
@@ -130,8 +132,7 @@ constexpr ErrorName kErrors[] = {
      "operation would result in a merge of separate capture sequences"},
     {cudaErrorStreamCaptureUnmatched, "cudaErrorStreamCaptureUnmatched",
      "capture was not ended in the same stream as it began"},
-    {cudaErrorStreamCaptureUnjoined, "cudaErrorStreamCaptureUnjoined",
-     "capturing stream has unjoined work"},
+    {cudaErrorStreamCaptureUnjoined, "cudaErrorStreamCaptureUnjoined", "capturing stream has unjoined work"},
     {cudaErrorStreamCaptureIsolation, "cudaErrorStreamCaptureIsolation",
      "dependency created on uncaptured work in another stream"},
     {cudaErrorStreamCaptureImplicit, "cudaErrorStreamCaptureImplicit",

@@ -17,7 +17,7 @@ using namespace heddle::emulator;
 constexpr int kMultiprocessors = 4, kThreadsPerMultiprocessor = 2048, kBlocksPerMultiprocessor = 32;
 constexpr int kComputeCapability[2] = {8, 0};
 constexpr int kL2Bytes = 40 << 20;
-constexpr std::size_t kSharedBytes = 48 << 10;         // per block, without asking
+constexpr std::size_t kSharedBytes = 48 << 10;  // per block, without asking
 constexpr std::size_t kSharedPerMultiprocessor = 228 << 10, kSharedReserved = 1 << 10;
 
 int pci_bus(int device) {
@@ -44,7 +44,8 @@ cudaError_t check_launch(const KernelLaunch& launch) {
   if (c.numAttrs > 0) return cudaErrorNotSupported;
   if (grid.x == 0 || grid.y == 0 || grid.z == 0 || block.x == 0 || block.y == 0 || block.z == 0)
     return cudaErrorInvalidConfiguration;
-  if (grid.x > 0x7fffffffu || grid.y > kMaxGridYZ || grid.z > kMaxGridYZ) return cudaErrorInvalidConfiguration;
+  if (grid.x > 0x7fffffffu || grid.y > kMaxGridYZ || grid.z > kMaxGridYZ)
+    return cudaErrorInvalidConfiguration;
   if (block.x > kMaxThreadsPerBlock || block.y > kMaxThreadsPerBlock || block.z > 64 ||
       std::uint64_t{block.x} * block.y * block.z > kMaxThreadsPerBlock)
     return cudaErrorInvalidConfiguration;

@@ -58,14 +58,15 @@ void explain_fault(int, siginfo_t* info, void*) {
   const auto block = DeviceMemory::instance().find(info->si_addr);
   if (DeviceMemory::instance().owns(info->si_addr)) {
     char line[200];
-    const auto end = block ? fmt::format_to_n(line, sizeof(line) - 1,
-                                              "emulator: host code touched device memory at {} (byte {} of an "
-                                              "allocation of {} bytes)\n",
-                                              info->si_addr,
-                                              static_cast<std::byte*>(info->si_addr) - block->data, block->bytes)
-                           : fmt::format_to_n(line, sizeof(line) - 1,
-                                              "emulator: host code touched device memory at {} (not allocated)\n",
-                                              info->si_addr);
+    const auto end =
+        block ? fmt::format_to_n(line, sizeof(line) - 1,
+                                 "emulator: host code touched device memory at {} (byte {} of an "
+                                 "allocation of {} bytes)\n",
+                                 info->si_addr, static_cast<std::byte*>(info->si_addr) - block->data,
+                                 block->bytes)
+              : fmt::format_to_n(line, sizeof(line) - 1,
+                                 "emulator: host code touched device memory at {} (not allocated)\n",
+                                 info->si_addr);
     if (write(STDERR_FILENO, line, static_cast<std::size_t>(end.out - line)) < 0) _exit(1);
   }
   sigaction(SIGSEGV, &g_previous_handler, nullptr);  // the access faults again and finds it
@@ -82,7 +83,8 @@ void explain_faults() {
 }  // namespace
 
 DeviceMemory& DeviceMemory::instance() {
-  static DeviceMemory* memory = new DeviceMemory;  // never destroyed: other static objects may still free memory
+  static DeviceMemory* memory =
+      new DeviceMemory;  // never destroyed: other static objects may still free memory
   return *memory;
 }
 

@@ -1,6 +1,7 @@
 // The emulated GPUs' memory: one range of addresses that host code cannot touch.
 //
-//   - The pages are accessible only while DeviceAccess objects exist, that is while queued work runs. Host code that
+//   - The pages are accessible only while DeviceAccess objects exist, that is while queued work runs. Host
+//   code that
 //     dereferences a device pointer ends with one line that says so (a sanitizer prints its own).
 //   - Fresh memory is filled with bytes 0xff: NaN in every float format.
 //   - Between allocations lie guard zones, NaN as well; writes into them are found after every piece of work.
@@ -55,10 +56,10 @@ class DeviceMemory {
   void protect();
 
   std::byte* base_ = nullptr;
-  std::size_t top_ = 0;                            // above it nothing has ever been allocated
-  std::map<std::size_t, std::size_t> free_;        // offset -> bytes, below top_
-  std::map<std::byte*, Block> blocks_;             // by address
-  std::vector<std::size_t> used_;                  // by device
+  std::size_t top_ = 0;                      // above it nothing has ever been allocated
+  std::map<std::size_t, std::size_t> free_;  // offset -> bytes, below top_
+  std::map<std::byte*, Block> blocks_;       // by address
+  std::vector<std::size_t> used_;            // by device
   std::size_t total_ = 0;
   int open_ = 0;
 };

@@ -22,7 +22,10 @@ std::size_t count_from(const char* variable, std::size_t otherwise) {
   switch (*end) {
     case 'G': value <<= 10; [[fallthrough]];
     case 'M': value <<= 10; [[fallthrough]];
-    case 'K': value <<= 10; ++end; break;
+    case 'K':
+      value <<= 10;
+      ++end;
+      break;
     default: break;
   }
   if (*end) refuse(variable, text);

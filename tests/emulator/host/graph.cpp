@@ -1,8 +1,8 @@
 // Stream capture and graphs.
 //
-// A captured stream's work becomes nodes; each comes after what is in front of it in its stream and after the events
-// that the stream has waited for. A launch runs the nodes in a random order that respects this, other streams' work
-// in between. Kernel arguments are those of the capture.
+// A captured stream's work becomes nodes; each comes after what is in front of it in its stream and after the
+// events that the stream has waited for. A launch runs the nodes in a random order that respects this, other
+// streams' work in between. Kernel arguments are those of the capture.
 #include <algorithm>
 #include <memory>
 #include <set>
@@ -29,8 +29,12 @@ namespace {
 // One launch of a graph.
 class GraphLaunch : public Work {
  public:
-  GraphLaunch(std::shared_ptr<const Nodes> nodes, std::shared_ptr<Record> previous, std::shared_ptr<Record> finished)
-      : Work("graph"), nodes_(std::move(nodes)), previous_(std::move(previous)), finished_(std::move(finished)) {
+  GraphLaunch(std::shared_ptr<const Nodes> nodes, std::shared_ptr<Record> previous,
+              std::shared_ptr<Record> finished)
+      : Work("graph"),
+        nodes_(std::move(nodes)),
+        previous_(std::move(previous)),
+        finished_(std::move(finished)) {
     for (const CUgraphNode_st& node : *nodes_) works_.push_back(node.make());
     done_.resize(nodes_->size());
   }
@@ -119,9 +123,9 @@ cudaError_t end_capture(Scheduler& scheduler, CUstream_st* stream, cudaGraph_t* 
   if (capture->origin != stream) return spoil(*capture, cudaErrorStreamCaptureUnmatched);
   if (capture->mode != cudaStreamCaptureModeRelaxed && capture->thread != std::this_thread::get_id())
     return spoil(*capture, cudaErrorStreamCaptureWrongThread);
-  const cudaError_t status = capture->invalid                ? cudaErrorStreamCaptureInvalidated
+  const cudaError_t status = capture->invalid              ? cudaErrorStreamCaptureInvalidated
                              : !joined(scheduler, capture) ? cudaErrorStreamCaptureUnjoined
-                                                             : cudaSuccess;
+                                                           : cudaSuccess;
   capture->ended = true;
   for (CUstream_st* member : scheduler.streams())
     if (member->capture == capture) {
@@ -147,7 +151,8 @@ cudaError_t capture_wait(CUstream_st* stream, CUevent_st* event, bool* handled) 
   *handled = from || stream->capture;
   if (!*handled || !event->latest) return cudaSuccess;
   if (stream->capture && stream->capture->invalid) return cudaErrorStreamCaptureInvalidated;
-  if (!from || (from->ended && stream->capture)) return spoil(*stream->capture, cudaErrorStreamCaptureIsolation);
+  if (!from || (from->ended && stream->capture))
+    return spoil(*stream->capture, cudaErrorStreamCaptureIsolation);
   if (from->ended) return cudaErrorCapturedEvent;
   if (stream->capture && stream->capture != from) {
     from->invalid = true;
@@ -225,7 +230,8 @@ cudaError_t cudaGraphLaunch(cudaGraphExec_t executable, cudaStream_t handle) {
     if (!executable || !stream) return cudaErrorInvalidResourceHandle;
     if (stream->capture) return spoil(*stream->capture, cudaErrorStreamCaptureUnsupported);
     auto finished = std::make_shared<Record>();
-    scheduler.push(stream, std::make_unique<GraphLaunch>(executable->nodes, executable->last_launch, finished));
+    scheduler.push(stream,
+                   std::make_unique<GraphLaunch>(executable->nodes, executable->last_launch, finished));
     executable->last_launch = finished;
     scheduler.queued();
     return cudaSuccess;

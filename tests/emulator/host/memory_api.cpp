@@ -1,8 +1,8 @@
 // Allocation and copies.
 //
-// Copies from and to pinned memory read and write it when their turn comes. A copy from pageable memory takes the
-// bytes at the call; a copy to pageable memory waits until it is done, as CUDA's do. cudaMemset() does not wait, and
-// only blocking streams are ordered with it.
+// Copies from and to pinned memory read and write it when their turn comes. A copy from pageable memory takes
+// the bytes at the call; a copy to pageable memory waits until it is done, as CUDA's do. cudaMemset() does
+// not wait, and only blocking streams are ordered with it.
 #include <algorithm>
 #include <cstring>
 #include <memory>
@@ -184,22 +184,28 @@ cudaError_t cudaMemsetAsync(void* pointer, int value, std::size_t bytes, cudaStr
 cudaError_t cudaMemcpy(void* to, const void* from, std::size_t bytes, cudaMemcpyKind kind) {
   return call([&](Scheduler& scheduler, auto& lock) {
     if (const cudaError_t status = refuse_during_capture(scheduler); status != cudaSuccess) return status;
-    const Copy copy{static_cast<std::byte*>(to), bytes, static_cast<const std::byte*>(from), bytes, {bytes, 1}};
+    const Copy copy{
+        static_cast<std::byte*>(to), bytes, static_cast<const std::byte*>(from), bytes, {bytes, 1}};
     return copy_on(scheduler, lock, find_stream(scheduler, nullptr), copy, kind, /*wait=*/true);
   });
 }
 cudaError_t cudaMemcpyAsync(void* to, const void* from, std::size_t bytes, cudaMemcpyKind kind,
                             cudaStream_t stream) {
   return call([&](Scheduler& scheduler, auto& lock) {
-    const Copy copy{static_cast<std::byte*>(to), bytes, static_cast<const std::byte*>(from), bytes, {bytes, 1}};
+    const Copy copy{
+        static_cast<std::byte*>(to), bytes, static_cast<const std::byte*>(from), bytes, {bytes, 1}};
     return copy_on(scheduler, lock, find_stream(scheduler, stream), copy, kind, /*wait=*/false);
   });
 }
 cudaError_t cudaMemcpy2DAsync(void* to, std::size_t to_pitch, const void* from, std::size_t from_pitch,
-                              std::size_t width, std::size_t height, cudaMemcpyKind kind, cudaStream_t stream) {
+                              std::size_t width, std::size_t height, cudaMemcpyKind kind,
+                              cudaStream_t stream) {
   return call([&](Scheduler& scheduler, auto& lock) {
     if (width > to_pitch || width > from_pitch) return cudaErrorInvalidValue;
-    const Copy copy{static_cast<std::byte*>(to), to_pitch, static_cast<const std::byte*>(from), from_pitch,
+    const Copy copy{static_cast<std::byte*>(to),
+                    to_pitch,
+                    static_cast<const std::byte*>(from),
+                    from_pitch,
                     {width, height}};
     return copy_on(scheduler, lock, find_stream(scheduler, stream), copy, kind, /*wait=*/false);
   });

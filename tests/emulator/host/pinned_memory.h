@@ -1,4 +1,5 @@
-// Host memory that the emulated GPUs read and write when a queued copy runs. Protected by the scheduler's lock.
+// Host memory that the emulated GPUs read and write when a queued copy runs. Protected by the scheduler's
+// lock.
 #pragma once
 
 #include <cstddef>

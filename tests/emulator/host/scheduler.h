@@ -1,10 +1,11 @@
 // The scheduler: streams, events, and who runs next.
 //
-// Work is queued per stream and runs only when the host waits for something (a little of it when the host asks
-// whether something is done). The next piece is then drawn at random from the heads of all streams, whatever
-// the host waits for; now and then the odds change, so that one stream gets far ahead of another. Hence a wait
-// between streams left out, a host buffer reused while a copy is queued, or a result read too early shows as wrong
-// numbers for most seeds. With one seed in four, work may also run as soon as it is queued (never with seed 0).
+// Work is queued per stream and runs only when the host waits for something (a little of it when the host
+// asks whether something is done). The next piece is then drawn at random from the heads of all streams,
+// whatever the host waits for; now and then the odds change, so that one stream gets far ahead of another.
+// Hence a wait between streams left out, a host buffer reused while a copy is queued, or a result read too
+// early shows as wrong numbers for most seeds. With one seed in four, work may also run as soon as it is
+// queued (never with seed 0).
 //
 // Everything here happens under one lock. CUDA's functions take it through call(), in api.h.
 #pragma once
@@ -94,8 +95,8 @@ class Scheduler {
   bool known(CUevent_st* event) const { return events_.contains(event); }
   CUstream_st* default_stream(int device);  // what nullptr names
 
-  // Puts `work` behind what is in the stream, which is not captured. Implicit waits between the default stream and
-  // blocking streams are added.
+  // Puts `work` behind what is in the stream, which is not captured. Implicit waits between the default
+  // stream and blocking streams are added.
   void push(CUstream_st* stream, std::unique_ptr<Work> work);
   std::shared_ptr<Record> record(CUstream_st* stream);
   void wait(CUstream_st* stream, std::shared_ptr<Record> record);
@@ -127,8 +128,8 @@ class Scheduler {
   void forget_if_finished(CUstream_st* stream);
 
   std::mutex mutex_;
-  std::atomic<int> waiting_{0};  // threads that want the lock
-  std::vector<CUstream_st*> streams_;          // in the order of their creation
+  std::atomic<int> waiting_{0};        // threads that want the lock
+  std::vector<CUstream_st*> streams_;  // in the order of their creation
   std::set<CUevent_st*> events_;
   std::vector<CUstream_st*> default_streams_;  // by device, null until used
   std::uint64_t seed_ = 0;

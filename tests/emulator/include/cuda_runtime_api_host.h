@@ -1,10 +1,11 @@
-// The host half of the emulated CUDA runtime: names, values and meaning as in CUDA's own headers, only what heddle
-// calls. Included by cuda_runtime.h, which has dim3 and the device half.
+// The host half of the emulated CUDA runtime: names, values and meaning as in CUDA's own headers, only what
+// heddle calls. Included by cuda_runtime.h, which has dim3 and the device half.
 //
 // How it behaves, chosen so that wrong programs give wrong results (host/scheduler.h):
 //   - Work is queued and runs when the host waits or asks, streams in random order (by the emulator's seed).
 //   - Device memory cannot be touched by host code (host/device_memory.h).
-//   - The environment says what machine is emulated: HEDDLE_EMULATOR_GPUS (8) GPUs with HEDDLE_EMULATOR_MEMORY
+//   - The environment says what machine is emulated: HEDDLE_EMULATOR_GPUS (8) GPUs with
+//   HEDDLE_EMULATOR_MEMORY
 //     (4 GiB; a number of bytes, or with K, M or G) each.
 #pragma once
 
@@ -206,7 +207,8 @@ cudaError_t cudaEventElapsedTime(float* milliseconds, cudaEvent_t start, cudaEve
 cudaError_t cudaStreamBeginCapture(cudaStream_t stream, cudaStreamCaptureMode mode);
 cudaError_t cudaStreamEndCapture(cudaStream_t stream, cudaGraph_t* graph);
 cudaError_t cudaStreamIsCapturing(cudaStream_t stream, cudaStreamCaptureStatus* status);
-cudaError_t cudaGraphInstantiate(cudaGraphExec_t* executable, cudaGraph_t graph, unsigned long long flags = 0);
+cudaError_t cudaGraphInstantiate(cudaGraphExec_t* executable, cudaGraph_t graph,
+                                 unsigned long long flags = 0);
 cudaError_t cudaGraphGetNodes(cudaGraph_t graph, cudaGraphNode_t* nodes, std::size_t* count);
 cudaError_t cudaGraphLaunch(cudaGraphExec_t executable, cudaStream_t stream);
 cudaError_t cudaGraphExecDestroy(cudaGraphExec_t executable);
@@ -244,11 +246,13 @@ cudaError_t cudaLaunchKernelEx(const cudaLaunchConfig_t* config, void (*kernel)(
             launch.pointers.emplace_back(static_cast<int>(I), static_cast<const void*>(std::get<I>(values)));
         }(),
         ...);
-  }(std::index_sequence_for<Parameters...>{});
-  return heddle::emulator::launch_kernel(std::move(launch), [kernel, values, config = *config](const char* name) {
-    heddle::emulator::run_grid(name, config.gridDim, config.blockDim, config.dynamicSmemBytes,
-                               [&] { std::apply(kernel, values); });
-  });
+  }
+  (std::index_sequence_for<Parameters...>{});
+  return heddle::emulator::launch_kernel(
+      std::move(launch), [kernel, values, config = *config](const char* name) {
+        heddle::emulator::run_grid(name, config.gridDim, config.blockDim, config.dynamicSmemBytes,
+                                   [&] { std::apply(kernel, values); });
+      });
 }
 
 template <typename... Parameters>
@@ -262,8 +266,8 @@ cudaError_t cudaFuncGetAttributes(cudaFuncAttributes* attributes, void (*kernel)
 }
 
 template <typename... Parameters>
-cudaError_t cudaOccupancyMaxActiveBlocksPerMultiprocessor(int* blocks, void (*)(Parameters...), int block_size,
-                                                          std::size_t shared_bytes) {
+cudaError_t cudaOccupancyMaxActiveBlocksPerMultiprocessor(int* blocks, void (*)(Parameters...),
+                                                          int block_size, std::size_t shared_bytes) {
   return heddle::emulator::blocks_per_multiprocessor(blocks, block_size, shared_bytes);
 }
 

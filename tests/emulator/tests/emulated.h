@@ -33,7 +33,7 @@ void run_kernel(void (*)(Parameters...), const cuda::LaunchShape& shape,
            [&] { Kernel(arguments...); });
 }
 template <auto Kernel, typename... Arguments>
-void run(const cuda::LaunchShape& shape, const Arguments&... arguments) {
+void run_now(const cuda::LaunchShape& shape, const Arguments&... arguments) {
   run_kernel<Kernel>(Kernel, shape, arguments...);
 }
 
@@ -50,5 +50,10 @@ std::string fault_of(Run run) {
 }
 
 }  // namespace heddle::emulator
+
+// Where the tests of kernels live, as kernels do.
+namespace heddle::cuda {
+using emulator::run_now;
+}
 
 #define EXPECT_CONTAINS(text, part) EXPECT_NE((text).find(part), std::string::npos) << (text)

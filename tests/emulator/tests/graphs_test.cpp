@@ -30,9 +30,12 @@ struct Program {
 class Graphs : public HostTest {
  protected:
   static Program make_program() {
-    return {to_device(std::vector<int>(kCount, 1)), to_device(std::vector<int>(kCount, 2)),
-            to_device(std::vector<int>{3}),         make_stream(),
-            make_stream(),                          make_event(),
+    return {to_device(std::vector<int>(kCount, 1)),
+            to_device(std::vector<int>(kCount, 2)),
+            to_device(std::vector<int>{3}),
+            make_stream(),
+            make_stream(),
+            make_event(),
             make_event()};
   }
   static cudaGraphExec_t capture(cudaStream_t stream, const std::function<void()>& queue,
@@ -55,7 +58,9 @@ TEST_F(Graphs, ReplayEqualsEager) {
   const auto run = [&](bool captured) {
     const Program program = make_program();
     cudaGraphExec_t executable = nullptr;
-    if (captured) executable = capture(program.main, [&] { program.queue(2); }, 3);
+    if (captured)
+      executable = capture(
+          program.main, [&] { program.queue(2); }, 3);
     for (int i = 0; i < 4; ++i) {
       if (captured) {
         EXPECT_CUDA(cudaGraphLaunch(executable, program.main));
@@ -101,7 +106,8 @@ TEST_F(Graphs, AMissingWaitInsideIsSeen) {
 TEST_F(Graphs, ArgumentsAreFrozenAndDeviceMemoryIsNot) {
   const Program p = make_program();
   int factor = 2;
-  const auto executable = capture(p.main, [&] { launch_scale_and_add(p.x, kCount, factor, p.addend, p.main); }, 1);
+  const auto executable = capture(
+      p.main, [&] { launch_scale_and_add(p.x, kCount, factor, p.addend, p.main); }, 1);
   factor = 100;
   EXPECT_EQ(to_host(p.x, 1)[0], 1);  // capturing runs nothing
   EXPECT_CUDA(cudaGraphLaunch(executable, p.main));
@@ -118,7 +124,8 @@ TEST_F(Graphs, ArgumentsAreFrozenAndDeviceMemoryIsNot) {
 TEST_F(Graphs, LaunchesOfOneGraphDoNotOverlap) {
   const auto run = [&] {
     const Program p = make_program();
-    const auto executable = capture(p.main, [&] { p.queue(2); }, 3);
+    const auto executable = capture(
+        p.main, [&] { p.queue(2); }, 3);
     EXPECT_CUDA(cudaGraphLaunch(executable, p.main));
     EXPECT_CUDA(cudaGraphLaunch(executable, p.side));
     EXPECT_CUDA(cudaDeviceSynchronize());

@@ -78,7 +78,8 @@ TEST_F(Memory, WritesBesideAnAllocationEndTheContext) {
     cuda::launch<&set_at>({1, 32}, stream, x, at);
     EXPECT_CUDA_ERROR(cudaErrorLaunchFailure, cudaStreamSynchronize(stream));
     EXPECT_CONTAINS_TEXT(last_fault(), "set_at");
-    EXPECT_CONTAINS_TEXT(last_fault(), at < 0 ? "before an allocation of 160 bytes" : "behind an allocation of 160");
+    EXPECT_CONTAINS_TEXT(last_fault(),
+                         at < 0 ? "before an allocation of 160 bytes" : "behind an allocation of 160");
     EXPECT_CUDA_ERROR(cudaErrorLaunchFailure, cudaMemset(before, 0, 4));
     EXPECT_CUDA_ERROR(cudaErrorLaunchFailure, cudaGetLastError());  // stays
     EXPECT_CUDA_ERROR(cudaErrorLaunchFailure, cudaGetLastError());
@@ -119,7 +120,8 @@ TEST_F(Memory, KernelsRefuseFreedMemory) {
 using MemoryDeathTest = Memory;
 TEST_F(MemoryDeathTest, HostCodeCannotTouchDeviceMemory) {
   volatile int* x = device_memory<int>(10);
-  EXPECT_DEATH(x[3] = 1, "host code touched device memory at 0x[0-9a-f]+ \\(byte 12 of an allocation of 40 bytes\\)");
+  EXPECT_DEATH(x[3] = 1,
+               "host code touched device memory at 0x[0-9a-f]+ \\(byte 12 of an allocation of 40 bytes\\)");
   EXPECT_DEATH((void)x[3], "host code touched device memory");
 }
 #endif

@@ -1,4 +1,5 @@
-// Streams and events of the emulated host runtime: work is late and out of order wherever CUDA allows it to be.
+// Streams and events of the emulated host runtime: work is late and out of order wherever CUDA allows it to
+// be.
 #include <atomic>
 #include <thread>
 
@@ -37,8 +38,8 @@ TEST_F(Streams, NothingRunsBeforeTheHostWaits) {
 }
 
 // One stream writes, another reads after an event.
-std::vector<int> produce_and_consume(bool wait, cudaStream_t producer, cudaStream_t consumer, cudaEvent_t ready,
-                                     int* x, const int* addend) {
+std::vector<int> produce_and_consume(bool wait, cudaStream_t producer, cudaStream_t consumer,
+                                     cudaEvent_t ready, int* x, const int* addend) {
   for (int i = 1; i <= 4; ++i) launch_set(x, kCount, i, producer);
   EXPECT_CUDA(cudaEventRecord(ready, producer));
   if (wait) {
