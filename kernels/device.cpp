@@ -1,5 +1,7 @@
 #include "kernels/device.h"
 
+#include "kernels/error.h"
+
 namespace heddle {
 
 const char* name_of(DeviceKind kind) {
@@ -12,6 +14,10 @@ const char* name_of(DeviceKind kind) {
       return "plan";
   }
   return "?";
+}
+
+std::unique_ptr<Graph> Device::capture(const std::function<void()>&) {
+  throw error("device {} cannot record work", name_of(kind()));
 }
 
 }  // namespace heddle

@@ -75,6 +75,7 @@ int bench_step(const CommandLine& line, const BenchOptions& bench, MpiSession& s
     mesh->world().barrier("bench");
     const double start = seconds_now();
     engine.step(step, batch, 1e-5);
+    engine.finish();
     double elapsed = seconds_now() - start;
     mesh->world().all_reduce_host(&elapsed, 1, Reduction::max, "bench");
     if (step >= bench.warmup_steps) times.push_back(elapsed);
