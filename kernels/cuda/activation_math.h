@@ -1,5 +1,5 @@
 // The activation functions on a GPU, value and slope together: what is not used is not computed. T is the type that
-// the result is rounded to: float takes the exact functions, bf16 approximations well below its precision.
+// the result is rounded to: float takes the exact functions, bf16 approximations whose error is small against its rounding.
 #pragma once
 
 #include <cmath>
@@ -45,20 +45,24 @@ struct NormalDistribution {
 };
 template <typename T>
 __device__ __forceinline__ NormalDistribution normal_distribution(float x) {
-  constexpr float kSqrtHalf = 0.70710678118654752440f, kInverseSqrt2Pi = 0.39894228040143267794f;
-  const float decay = exponential<T>(-0.5f * x * x);
+  constexpr float kInverseSqrt2Pi = 0.39894228040143267794f;
+  const float density = kInverseSqrt2Pi * exponential<T>(-0.5f * x * x);
   if constexpr (kExactMath<T>) {
-    return {0.5f * erfcf(-x * kSqrtHalf), kInverseSqrt2Pi * decay};
+    constexpr float kSqrtHalf = 0.70710678118654752440f;
+    return {0.5f * erfcf(-x * kSqrtHalf), density};
   } else {
-    // Abramowitz & Stegun 7.1.26: erfc(z) = (a1 t + ... + a5 t^5) exp(-z^2), t = 1 / (1 + p z), z >= 0; halved.
-    const float t = reciprocal<T>(1.0f + 0.3275911f * kSqrtHalf * fabsf(x));
-    float tail = 0.5f * 1.061405429f;
-    tail = fmaf(tail, t, 0.5f * -1.453152027f);
-    tail = fmaf(tail, t, 0.5f * 1.421413741f);
-    tail = fmaf(tail, t, 0.5f * -0.284496736f);
-    tail = fmaf(tail, t, 0.5f * 0.254829592f);
-    tail *= t * decay;
-    return {x < 0 ? tail : 1.0f - tail, kInverseSqrt2Pi * decay};
+    // With z = |x| / sqrt 2 and t = 1 / (1 + z / 2): log2(erfc(z) exp(z^2) / (2 t)) as a polynomial in t, interpolated
+    // at Chebyshev's points of t in [0.17, 1]. The tail is right to 1.4e-5 of itself however small it is.
+    constexpr float kHalfSqrtHalf = 0.35355339059327376220f, kHalfLog2E = 0.72134752044448170368f;
+    const float t = reciprocal<T>(fmaf(kHalfSqrtHalf, fabsf(x), 1.0f));
+    float power = 0.34479101f;
+    power = fmaf(power, t, -1.06708686f);
+    power = fmaf(power, t, 0.73394870f);
+    power = fmaf(power, t, 0.34128145f);
+    power = fmaf(power, t, 1.47485182f);
+    power = fmaf(power, t, -2.82776618f);
+    const float tail = t * exp2_approx(fmaf(-kHalfLog2E * x, x, power));
+    return {x < 0 ? tail : 1.0f - tail, density};
   }
 }
 
