@@ -4,6 +4,10 @@
 
 namespace heddle {
 
+std::unique_ptr<Graph> Device::capture(const std::function<void()>&) {
+  throw error("internal: the device {} has no graphs", name_of(kind()));
+}
+
 const char* name_of(DeviceKind kind) {
   switch (kind) {
     case DeviceKind::cpu:
@@ -14,10 +18,6 @@ const char* name_of(DeviceKind kind) {
       return "plan";
   }
   return "?";
-}
-
-std::unique_ptr<Graph> Device::capture(const std::function<void()>&) {
-  throw error("device {} cannot record work", name_of(kind()));
 }
 
 }  // namespace heddle
