@@ -14,6 +14,5 @@ CudaOps::~CudaOps() = default;
 void CudaOps::matmul(const Matmul& ) { throw error("matmul is not written for CUDA yet"); }
 std::size_t CudaOps::matmul_workspace(const Matmul& ) { throw error("matmul_workspace is not written for CUDA yet"); }
 void CudaOps::parameters_changed() { throw error("parameters_changed is not written for CUDA yet"); }
-void CudaOps::bias_gradient(const Tensor& , const Tensor& ) { throw error("bias_gradient is not written for CUDA yet"); }
 
 }  // namespace heddle
