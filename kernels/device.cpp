@@ -1,6 +1,12 @@
 #include "kernels/device.h"
 
+#include "kernels/error.h"
+
 namespace heddle {
+
+std::unique_ptr<Graph> Device::capture(const std::function<void()>&) {
+  throw error("internal: the device {} has no graphs", name_of(kind()));
+}
 
 const char* name_of(DeviceKind kind) {
   switch (kind) {
@@ -12,6 +18,10 @@ const char* name_of(DeviceKind kind) {
       return "plan";
   }
   return "?";
+}
+
+std::unique_ptr<Graph> Device::capture(const std::function<void()>&) {
+  throw error("device {} cannot record work", name_of(kind()));
 }
 
 }  // namespace heddle

@@ -66,10 +66,11 @@ std::vector<Bytes> run_everything(Device& device, DType act, std::int64_t rows, 
   const Buffer parameter = f32({count}), gradient = f32({count}), moment1 = f32({count});
   const Buffer moment2(device, DType::f32, Array<double>({count}, 0.1));
   const Scalar<double> norm(device, 0), total(device, 0);
-  const Scalar<AdamWStep> adamw_step(device, {1e-3f, 0.1f, 0.01f, 1.0f});
-  ops.squared_norm(gradient, norm.get());
+  const Scalar<AdamWStep> adamw_step(device, {1e-3f, 0.1f, 0.01f, 1.0f, 0});
+  ops.squared_norm(gradient, {}, norm.get());
   ops.sum(gradient, total.get());
-  ops.clip_scale(norm.get(), 1.0f, adamw_step.get());
+  const Scalar<std::uint32_t> stopped(device, 0);
+  ops.clip_scale(norm.get(), total.get(), 1.0f, adamw_step.get(), stopped.get());
   ops.adamw({parameter, gradient, moment1, moment2, {}, adamw_step.get()});
   keep(parameter), keep(moment1), keep(moment2);
   for (const Scalar<double>* sum : {&norm, &total}) {
@@ -167,7 +168,7 @@ TEST(BitEquality, AdamWElementsStandAlone) {
   constexpr std::int64_t kCount = 203;
   const Array<double> p = random.normal({kCount}), g = random.normal({kCount}), m = random.normal({kCount});
   const Array<double> v({kCount}, 0.3);
-  const Scalar<AdamWStep> step(*device, {1e-2f, 0.3f, 0.02f, 0.7f});
+  const Scalar<AdamWStep> step(*device, {1e-2f, 0.3f, 0.02f, 0.7f, 0});
   const auto run = [&](std::int64_t begin) {
     const Buffer parameter(*device, DType::f32, p), gradient(*device, DType::f32, g),
         moment1(*device, DType::f32, m);

@@ -6,7 +6,6 @@
 #include <random>
 #include <vector>
 
-#include "kernels/cpu/ceiling.h"
 #include "kernels/error.h"
 #include "trainer/commands/command.h"
 #include "trainer/commands/with_mpi.h"
@@ -38,13 +37,13 @@ double seconds_now() {
   return std::chrono::duration<double>(std::chrono::steady_clock::now().time_since_epoch()).count();
 }
 
-// Sum over the ranks of the rate that oneDNN's own matmul reaches, all ranks at once; the best of two halves of the
+// Sum over the ranks of the rate that matrix products reach alone, all ranks at once; the best of two halves of the
 // time, because a machine that is shared only ever measures too low.
 double measure_ceiling(DType act, Device& device, Mesh& mesh, double seconds) {
   double rate = 0;
   for (int half = 0; half < 2; ++half) {
     mesh.world().barrier("matmul ceiling");
-    double sum = measure_matmul_flops(act, device.threads(), seconds / 2);
+    double sum = device.matmul_flops(act, seconds / 2);
     mesh.world().all_reduce_host(&sum, 1, Reduction::sum, "matmul ceiling");
     rate = std::max(rate, sum);
   }
@@ -75,6 +74,7 @@ int bench_step(const CommandLine& line, const BenchOptions& bench, MpiSession& s
     mesh->world().barrier("bench");
     const double start = seconds_now();
     engine.step(step, batch, 1e-5);
+    engine.finish();
     double elapsed = seconds_now() - start;
     mesh->world().all_reduce_host(&elapsed, 1, Reduction::max, "bench");
     if (step >= bench.warmup_steps) times.push_back(elapsed);
