@@ -13,7 +13,7 @@
 #include "kernels/checks.h"
 #include "kernels/cuda/cuda_ops.h"
 #include "kernels/cuda/launch.h"
-#include "kernels/cuda/pack.h"
+#include "kernels/cuda/piece.h"
 #include "kernels/cuda/stable_sort.h"
 
 namespace heddle {
@@ -25,23 +25,7 @@ namespace {
 constexpr int kWarps = 8;  // of a block
 constexpr int kTile = kWarpSize;
 constexpr int kRowsInFlight = 4;
-
-// --- pieces of a row: kWidth elements, 16 bytes or one ---
-
-template <int kWidth, typename T>
-__device__ __forceinline__ void load_piece(const T* p, float (&x)[kWidth]) {
-  if constexpr (kWidth == 1)
-    x[0] = to_float(*p);
-  else
-    load_pack(p, x);
-}
-template <int kWidth, typename T>
-__device__ __forceinline__ void store_piece(T* p, const float (&x)[kWidth]) {
-  if constexpr (kWidth == 1)
-    *p = from_float<T>(x[0]);
-  else
-    store_pack(p, x);
-}
+constexpr std::uint32_t kNoRow = 0xffffffffu;  // beyond the rows of any table
 
 // --- forward: a warp per row ---
 
@@ -125,32 +109,28 @@ __global__ void __launch_bounds__(kWarps* kWarpSize)
   const std::int64_t first = tile * kTile;
   if (first >= sorted.count) return;
   const std::int64_t column = (static_cast<std::int64_t>(blockIdx.y) * kWarpSize + threadIdx.x) * kWidth;
-  const bool has_columns = column < sorted.columns();  // lanes without take part in the shuffles
-  const std::int64_t mine = min(first + threadIdx.x, sorted.count - 1);
-  const std::uint32_t my_row = sorted.rows[mine];
-  const std::int32_t my_token = sorted.tokens[mine];
   const int count = static_cast<int>(min(static_cast<std::int64_t>(kTile), sorted.count - first));
+  if (column >= sorted.columns()) return;
   bool continuation = sorted.continues(tile);
 
   float sum[kWidth] = {};
   for (int begin = 0; begin < count; begin += kRowsInFlight) {
-    float x[kRowsInFlight][kWidth];
-    std::uint32_t rows[kRowsInFlight + 1];
+    float x[kRowsInFlight][kWidth] = {};
+    std::uint32_t rows[kRowsInFlight + 1];  // and that of the token behind them
 #pragma unroll
-    for (int i = 0; i < kRowsInFlight; ++i) {
-      const int lane = begin + i;
-      const std::int64_t token = __shfl_sync(kFullWarp, my_token, lane);
-      rows[i] = __shfl_sync(kFullWarp, my_row, lane);
-      if (has_columns && lane < count && rows[i] < sorted.table_rows)
+    for (int i = 0; i <= kRowsInFlight; ++i)
+      rows[i] = begin + i < count ? sorted.rows[first + begin + i] : kNoRow;
+#pragma unroll
+    for (int i = 0; i < kRowsInFlight; ++i)
+      if (rows[i] < sorted.table_rows) {
+        const std::int64_t token = sorted.tokens[first + begin + i];
         load_piece(dout + token * sorted.width + sorted.begin + column, x[i]);
-    }
-    rows[kRowsInFlight] = __shfl_sync(kFullWarp, my_row, min(begin + kRowsInFlight, kTile - 1));
+      }
 #pragma unroll
     for (int i = 0; i < kRowsInFlight; ++i) {
-      if (!has_columns || begin + i >= count || rows[i] >= sorted.table_rows) continue;
 #pragma unroll
       for (int j = 0; j < kWidth; ++j) sum[j] += x[i][j];
-      if (begin + i + 1 < count && rows[i + 1] == rows[i]) continue;  // the run goes on
+      if (rows[i] >= sorted.table_rows || rows[i + 1] == rows[i]) continue;  // the run goes on
       write_sum(continuation ? continued + tile * sorted.columns() + column
                              : dtable + rows[i] * sorted.width + sorted.begin + column,
                 sum, !continuation);
@@ -222,25 +202,7 @@ struct BackwardWork {
   }
 };
 
-// body(T{}, Width<kWidth>{}): 16-byte pieces where all rows of all tensors allow them.
-template <int kWidth>
-struct Width {
-  static constexpr int value = kWidth;
-};
-template <typename Body>
-void with_type_and_width(DType dtype, bool packs, Body body) {
-  const auto with_width = [&](auto type) {
-    if (packs)
-      body(type, Width<kPack<decltype(type)>>{});
-    else
-      body(type, Width<1>{});
-  };
-  if (dtype == DType::f32)
-    with_width(float{});
-  else
-    with_width(bfloat16{});
-}
-
+// May the rows be moved in packs?
 bool rows_fit(const Tensor& rows) {
   return rows.dtype == DType::f32 ? packs_fit<float>(rows.data, rows.size(1))
                                   : packs_fit<bfloat16>(rows.data, rows.size(1));
