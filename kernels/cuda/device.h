@@ -86,6 +86,7 @@ class CudaDevice final : public Device {
 
   Ops& ops() override { return *ops_; }
 
+  bool asynchronous() const override { return true; }
   bool has_graphs() const override { return true; }
   std::unique_ptr<Graph> capture(const std::function<void()>& body) override;
   // For what queues work on streams of its own and keeps account of it. The number of the capture under way,
