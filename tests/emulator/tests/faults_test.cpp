@@ -16,7 +16,7 @@ struct Bytes {
 // The fault of the kernel, which every seed must find; the text is the last seed's.
 template <auto Kernel, typename... Arguments>
 std::string fault_for_seeds(const LaunchShape& shape, Arguments... arguments) {
-  return for_seeds(6, [&] { return fault_of([&] { launch<Kernel>(shape, nullptr, arguments...); }); }).back();
+  return for_seeds(6, [&] { return fault_of([&] { run_now<Kernel>(shape, arguments...); }); }).back();
 }
 
 __global__ void half_a_warp_shuffles(int* out) {
@@ -98,13 +98,13 @@ __global__ void write_shared(int offset) {
 }
 
 TEST(EmulatorFault, WritesBesideSharedMemory) {
-  for (int offset : {0, 255}) launch<&write_shared>({2, 32, sizeof(Bytes)}, nullptr, offset);
+  for (int offset : {0, 255}) run_now<&write_shared>({2, 32, sizeof(Bytes)}, offset);
   EXPECT_CONTAINS(fault_for_seeds<&write_shared>({1, 32, sizeof(Bytes)}, 256),
                   "byte 256 of its 256 bytes of shared memory has been written");
   EXPECT_CONTAINS(fault_for_seeds<&write_shared>({1, 32, sizeof(Bytes)}, 4000), "byte 4000 of its 256 bytes");
   EXPECT_CONTAINS(fault_for_seeds<&write_shared>({1, 32, sizeof(Bytes)}, -1),
                   "bytes before its shared memory");
-  launch<&write_shared>({1, 32, sizeof(Bytes)}, nullptr, 0);  // the guard is whole again
+  run_now<&write_shared>({1, 32, sizeof(Bytes)}, 0);  // the guard is whole again
 }
 
 TEST(EmulatorFault, SharedMemoryThatTheLaunchDoesNotGive) {
@@ -115,7 +115,7 @@ TEST(EmulatorFault, SharedMemoryThatTheLaunchDoesNotGive) {
 __global__ void nothing() {}
 
 TEST(EmulatorFault, LaunchesThatCudaRefuses) {
-  launch<&nothing>({dim3(1, 2, 3), dim3(8, 4, 32), 227 << 10}, nullptr);
+  run_now<&nothing>({dim3(1, 2, 3), dim3(8, 4, 32), 227 << 10});
   EXPECT_CONTAINS(fault_for_seeds<&nothing>({1, 48}), "not a multiple of 32");
   EXPECT_CONTAINS(fault_for_seeds<&nothing>({1, 1056}), "1056 x 1 x 1 threads");
   EXPECT_CONTAINS(fault_for_seeds<&nothing>({1, dim3(0, 32)}), "0 x 32 x 1 threads");
@@ -140,9 +140,9 @@ __global__ void barrier_then_branch(int* out, bool broken) {
 TEST(EmulatorFault, LaterKernelsAreNotDisturbed) {
   for (int round = 0; round < 20; ++round) {
     std::vector<int> out(512, -1);
-    fault_of([&] { launch<&barrier_then_branch>({1, 512}, nullptr, out.data(), true); });
+    fault_of([&] { run_now<&barrier_then_branch>({1, 512}, out.data(), true); });
     EXPECT_EQ(out, std::vector<int>(512, -1));
-    launch<&barrier_then_branch>({1, 512}, nullptr, out.data(), false);
+    run_now<&barrier_then_branch>({1, 512}, out.data(), false);
     for (int i = 0; i < 512; ++i) ASSERT_EQ(out[i], i);
   }
 }
@@ -154,7 +154,7 @@ __global__ void throw_something() {
 }
 
 TEST(EmulatorFault, OtherExceptionsLeaveTheGridToo) {
-  EXPECT_THROW(launch<&throw_something>({1, 64}, nullptr), Failure);
+  EXPECT_THROW(run_now<&throw_something>({1, 64}), Failure);
 }
 
 }  // namespace
