@@ -1,6 +1,11 @@
 #include "kernels/cuda/device.h"
 
+#include <type_traits>
+#include <utility>
+
+#include "kernels/checks.h"
 #include "kernels/cuda/cuda_error.h"
+#include "kernels/cuda/profiler.h"
 #include "kernels/error.h"
 
 namespace heddle {
@@ -9,7 +14,9 @@ using cuda::check;
 
 namespace {
 
-double gib(std::size_t bytes) { return static_cast<double>(bytes) / (1u << 30); }
+double gib(std::size_t bytes) {
+  return static_cast<double>(bytes) / (1u << 30);
+}
 
 CudaEvent& cuda_event(Event& event) {
   auto* found = dynamic_cast<CudaEvent*>(&event);
@@ -19,7 +26,7 @@ CudaEvent& cuda_event(Event& event) {
 
 cudaStream_t handle_of(Stream& stream) {
   auto* found = dynamic_cast<CudaStream*>(&stream);
-  if (!found) throw error("the CUDA device copies on streams it has made");
+  if (!found) throw error("the CUDA device works on streams it has made");
   return found->handle();
 }
 
@@ -31,9 +38,13 @@ void require_contiguous(const char* operation, const Tensor& x) {
 
 // --- events and streams ---
 
-CudaEvent::CudaEvent() { check(cudaEventCreateWithFlags(&event_, cudaEventDisableTiming), "cudaEventCreate"); }
+CudaEvent::CudaEvent() {
+  check(cudaEventCreateWithFlags(&event_, cudaEventDisableTiming), "cudaEventCreate");
+}
 
-CudaEvent::~CudaEvent() { cudaEventDestroy(event_); }
+CudaEvent::~CudaEvent() {
+  cudaEventDestroy(event_);
+}
 
 bool CudaEvent::ready() const {
   const cudaError_t status = cudaEventQuery(event_);
@@ -42,16 +53,21 @@ bool CudaEvent::ready() const {
   return true;
 }
 
-void CudaEvent::synchronize() { check(cudaEventSynchronize(event_), "cudaEventSynchronize"); }
+void CudaEvent::synchronize() {
+  check(cudaEventSynchronize(event_), "cudaEventSynchronize");
+}
 
 CudaStream::CudaStream(Priority priority) {
   int least = 0, greatest = 0;
   check(cudaDeviceGetStreamPriorityRange(&least, &greatest), "cudaDeviceGetStreamPriorityRange");
-  check(cudaStreamCreateWithPriority(&stream_, cudaStreamNonBlocking, priority == Priority::high ? greatest : least),
+  check(cudaStreamCreateWithPriority(&stream_, cudaStreamNonBlocking,
+                                     priority == Priority::high ? greatest : least),
         "cudaStreamCreate");
 }
 
-CudaStream::~CudaStream() { cudaStreamDestroy(stream_); }
+CudaStream::~CudaStream() {
+  cudaStreamDestroy(stream_);
+}
 
 void CudaStream::record(Event& event) {
   check(cudaEventRecord(cuda_event(event).handle(), stream_), "cudaEventRecord");
@@ -61,19 +77,78 @@ void CudaStream::wait(Event& event) {
   check(cudaStreamWaitEvent(stream_, cuda_event(event).handle(), 0), "cudaStreamWaitEvent");
 }
 
-void CudaStream::synchronize() { check(cudaStreamSynchronize(stream_), "cudaStreamSynchronize"); }
+void CudaStream::synchronize() {
+  check(cudaStreamSynchronize(stream_), "cudaStreamSynchronize");
+}
+
+// --- graphs ---
+
+CudaGraph::CudaGraph(cudaGraph_t captured, std::vector<std::function<void()>> launched)
+    : launched_(std::move(launched)) {
+  const std::unique_ptr<std::remove_pointer_t<cudaGraph_t>, decltype(&cudaGraphDestroy)> graph(
+      captured, &cudaGraphDestroy);
+  check(cudaGraphGetNodes(captured, nullptr, &node_count_), "cudaGraphGetNodes");
+  check(cudaGraphInstantiate(&executable_, captured, 0), "cudaGraphInstantiate");
+}
+
+CudaGraph::~CudaGraph() {
+  cudaGraphExecDestroy(executable_);
+}
+
+void CudaGraph::launch(Stream& stream) {
+  check(cudaGraphLaunch(executable_, handle_of(stream)), "cudaGraphLaunch");
+  for (const auto& launched : launched_) launched();
+}
+
+std::unique_ptr<Graph> CudaDevice::capture(const std::function<void()>& body) {
+  if (capturing_) throw error("internal: a graph is captured inside the capture of another");
+  // Other threads of this process may go on with calls that a capture forbids.
+  check(cudaStreamBeginCapture(compute_.handle(), cudaStreamCaptureModeThreadLocal),
+        "cudaStreamBeginCapture");
+  capturing_ = true;
+  ++captures_;
+  cudaGraph_t graph = nullptr;
+  try {
+    body();
+    for (const auto& join : joins_) join();
+  } catch (...) {
+    cudaStreamEndCapture(compute_.handle(), &graph);
+    if (graph) cudaGraphDestroy(graph);
+    cudaGetLastError();  // that the capture was cut short is no news
+    end_capture();
+    throw;
+  }
+  const cudaError_t status = cudaStreamEndCapture(compute_.handle(), &graph);
+  auto launched = end_capture();
+  check(status, "cudaStreamEndCapture");
+  return std::make_unique<CudaGraph>(graph, std::move(launched));
+}
+
+void CudaDevice::join_capture(std::function<void()> join, std::function<void()> launched) {
+  joins_.push_back(std::move(join));
+  launched_.push_back(std::move(launched));
+}
+
+std::vector<std::function<void()>> CudaDevice::end_capture() {
+  capturing_ = false;
+  joins_.clear();
+  return std::exchange(launched_, {});
+}
 
 // --- device ---
 
-CudaDevice::Selected::Selected(int index) { check(cudaSetDevice(index), "cudaSetDevice"); }
+CudaDevice::Selected::Selected(int index) {
+  check(cudaSetDevice(index), "cudaSetDevice");
+}
 
 CudaDevice::CudaDevice(int index) : index_(index), selected_(index), compute_(CudaStream::Priority::normal) {
   check(cudaGetDeviceProperties(&properties_, index), "cudaGetDeviceProperties");
   const int capability = properties_.major * 10 + properties_.minor;
   if (capability < 80)
-    throw error("GPU {} ({}) has compute capability {}.{}; heddle needs 8.0 (A100) or newer", index, properties_.name,
-                properties_.major, properties_.minor);
+    throw error("GPU {} ({}) has compute capability {}.{}; heddle needs 8.0 (A100) or newer", index,
+                properties_.name, properties_.major, properties_.minor);
   const cuda::GpuFacts facts{properties_.multiProcessorCount, capability, properties_.sharedMemPerBlockOptin};
+  cuda::connect_profiler();
   ops_ = std::make_unique<CudaOps>(compute_.handle(), facts, allocate(CudaOps::kScratchBytes));
 }
 
@@ -92,7 +167,8 @@ Memory CudaDevice::allocate(std::size_t bytes) {
     std::size_t available = 0, total = 0;
     check(cudaMemGetInfo(&available, &total), "cudaMemGetInfo");
     throw error(
-        "cannot allocate {:.2f} GiB on GPU {} ({}): {:.2f} of {:.2f} GiB are free; use a smaller micro-batch or "
+        "cannot allocate {:.2f} GiB on GPU {} ({}): {:.2f} of {:.2f} GiB are free; use a smaller micro-batch "
+        "or "
         "model, or more ranks",
         gib(bytes), index_, properties_.name, gib(available), gib(total));
   }
@@ -109,9 +185,13 @@ Memory CudaDevice::allocate_host(std::size_t bytes) {
   return Memory(data, bytes, [](void* p) { cudaFreeHost(p); });
 }
 
-std::unique_ptr<Stream> CudaDevice::make_stream() { return std::make_unique<CudaStream>(CudaStream::Priority::high); }
+std::unique_ptr<Stream> CudaDevice::make_stream() {
+  return std::make_unique<CudaStream>(CudaStream::Priority::high);
+}
 
-std::unique_ptr<Event> CudaDevice::make_event() { return std::make_unique<CudaEvent>(); }
+std::unique_ptr<Event> CudaDevice::make_event() {
+  return std::make_unique<CudaEvent>();
+}
 
 void CudaDevice::copy_to_device(Stream& stream, const Tensor& device, const void* host) {
   require_contiguous("copy_to_device", device);
@@ -127,21 +207,11 @@ void CudaDevice::copy_to_host(Stream& stream, void* host, const Tensor& device) 
           "copy_to_host");
 }
 
-int count_cuda_devices() {
-  int count = 0;
-  const cudaError_t status = cudaGetDeviceCount(&count);
-  if (status == cudaErrorNoDevice) return 0;
-  if (status != cudaSuccess)
-    throw error("CUDA cannot be used on this host: {} ({})", cudaGetErrorString(status), cudaGetErrorName(status));
-  return count;
-}
-
-std::unique_ptr<Device> make_cuda_device(int index) {
-  const int count = count_cuda_devices();
-  if (index < 0 || index >= count)
-    throw error("there is no GPU {}: this process sees {} (nvidia-smi and CUDA_VISIBLE_DEVICES tell which)", index,
-                count);
-  return std::make_unique<CudaDevice>(index);
+void CudaDevice::copy_on_device(Stream& stream, const Tensor& from, const Tensor& to) {
+  checks::copy_on_device(from, to);
+  if (from.count() > 0)
+    check(cudaMemcpyAsync(to.data, from.data, from.bytes(), cudaMemcpyDeviceToDevice, handle_of(stream)),
+          "copy_on_device");
 }
 
 }  // namespace heddle

@@ -3,8 +3,10 @@
 
 #include <cuda_runtime.h>
 
+#include <functional>
 #include <memory>
 #include <string>
+#include <vector>
 
 #include "kernels/cuda/cuda_ops.h"
 #include "kernels/device.h"
@@ -44,6 +46,23 @@ class CudaStream final : public Stream {
   cudaStream_t stream_ = nullptr;
 };
 
+class CudaGraph final : public Graph {
+ public:
+  // Takes over `captured`. `launched` is called after each launch.
+  CudaGraph(cudaGraph_t captured, std::vector<std::function<void()>> launched);
+  ~CudaGraph() override;
+  CudaGraph(const CudaGraph&) = delete;
+  CudaGraph& operator=(const CudaGraph&) = delete;
+
+  void launch(Stream& stream) override;
+  std::size_t node_count() const override { return node_count_; }
+
+ private:
+  cudaGraphExec_t executable_ = nullptr;
+  std::size_t node_count_ = 0;
+  std::vector<std::function<void()>> launched_;
+};
+
 class CudaDevice final : public Device {
  public:
   explicit CudaDevice(int index);
@@ -63,7 +82,23 @@ class CudaDevice final : public Device {
   void copy_to_device(Stream& stream, const Tensor& device, const void* host) override;
   void copy_to_host(Stream& stream, void* host, const Tensor& device) override;
 
+  void copy_on_device(Stream& stream, const Tensor& from, const Tensor& to) override;
+
   Ops& ops() override { return *ops_; }
+
+  bool asynchronous() const override { return true; }
+  bool has_graphs() const override { return true; }
+  std::unique_ptr<Graph> capture(const std::function<void()>& body) override;
+  // For what queues work on streams of its own and keeps account of it. The number of the capture under way,
+  // from 1; 0: none.
+  int capture_number() const { return capturing_ ? captures_ : 0; }
+  // During a capture: `join` is called before it ends and makes compute_stream() wait for the caller's
+  // stream; `launched` is called after each launch of the graph, and lives as long as that.
+  void join_capture(std::function<void()> join, std::function<void()> launched);
+
+  double matmul_flops(DType act, double seconds) override;  // ceiling.cpp
+  double copy_bandwidth(double seconds) override;           // ceiling.cpp
+
   int index() const { return index_; }
 
  private:
@@ -77,6 +112,12 @@ class CudaDevice final : public Device {
   cudaDeviceProp properties_{};
   CudaStream compute_;
   std::unique_ptr<CudaOps> ops_;
+
+  std::vector<std::function<void()>> end_capture();  // what is to be called after launches
+
+  bool capturing_ = false;
+  int captures_ = 0;
+  std::vector<std::function<void()>> joins_, launched_;  // of the capture under way
 };
 
 }  // namespace heddle

@@ -1,5 +1,4 @@
-// What stands in for kernels/cuda where heddle is built without the CUDA toolkit.
-
+// In place of kernels/cuda where there is no CUDA toolkit: says so.
 #include "kernels/device.h"
 #include "kernels/error.h"
 
@@ -16,7 +15,14 @@ namespace {
 
 }  // namespace
 
-std::unique_ptr<Device> make_cuda_device(int) { refuse(); }
-int count_cuda_devices() { refuse(); }
+std::unique_ptr<Device> make_cuda_device(int) {
+  refuse();
+}
+std::vector<GpuDescription> cuda_devices() {
+  refuse();
+}
+std::string cuda_versions() {
+  return "";
+}
 
 }  // namespace heddle

@@ -1,6 +1,6 @@
 #include "tests/emulator/block.h"
 
-#include <numeric>
+#include <cstring>
 #include <utility>
 
 constinit thread_local uint3 threadIdx{};
@@ -12,10 +12,19 @@ namespace heddle::emulator {
 
 constinit thread_local Block* current_block = nullptr;
 
-Permutation::Permutation(std::uint64_t n, Random& random) : n_(n), start_(random.below(n)) {
-  do stride_ = 1 + random.below(n);
-  while (std::gcd(stride_, n) != 1);
+namespace {
+
+bool same_text(const char* a, const char* b) {
+  return a == b || std::strcmp(a, b) == 0;
 }
+
+// Whether two threads have called the same operation from the same place.
+bool same_place(const char* operation, const Where& where, const char* other_operation, const Where& other) {
+  return where.line() == other.line() && where.column() == other.column() &&
+         same_text(operation, other_operation) && same_text(where.file_name(), other.file_name());
+}
+
+}  // namespace
 
 void Block::Warp::reorder(Random& random) {
   const std::uint64_t bits = random.next();
@@ -96,14 +105,18 @@ void Block::abandon_waiting_threads() {
 // --- which thread runs ---
 
 void Block::reorder_warps() {
-  warp_order_ = Permutation(num_warps_, *random_);
+  for (unsigned i = 0; i < num_warps_; ++i) {
+    const auto j = static_cast<unsigned>(random_->below(i + 1));
+    warp_order_[i] = warp_order_[j];
+    warp_order_[j] = i;
+  }
   warp_position_ = 0;
 }
 
 // One warp until none of its lanes can go on, then the next; null when no thread can.
 Block::Thread* Block::next_thread() {
   for (; warp_position_ < num_warps_; ++warp_position_) {
-    const auto w = static_cast<unsigned>(warp_order_[warp_position_]);
+    const unsigned w = warp_order_[warp_position_];
     if (const auto lane = warps_[w].next_lane()) return &threads_[w * kLanes + *lane];
   }
   return nullptr;

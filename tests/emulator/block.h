@@ -22,20 +22,6 @@ namespace heddle::emulator {
 constexpr unsigned kLanes = 32;
 constexpr unsigned kMaxWarps = kMaxThreadsPerBlock / kLanes;
 
-// A random order of n things, each visited once: position -> (start + position * stride) mod n. Needs no
-// table, and of any two either comes first about as often.
-class Permutation {
- public:
-  Permutation() = default;
-  Permutation(std::uint64_t n, Random& random);
-  std::uint64_t operator[](std::uint64_t position) const {
-    return static_cast<std::uint64_t>((start_ + static_cast<unsigned __int128>(position) * stride_) % n_);
-  }
-
- private:
-  std::uint64_t n_ = 1, start_ = 0, stride_ = 1;
-};
-
 struct LaunchedGrid {
   const char* kernel_name;
   dim3 grid, block;
@@ -125,8 +111,8 @@ class Block {
   std::vector<Thread> threads_;
   std::array<Warp, kMaxWarps> warps_;
   unsigned num_threads_ = 0, num_warps_ = 0;
-  dim3 block_shape_{0, 0, 0};  // whose thread indices `threads_` has
-  Permutation warp_order_;
+  dim3 block_shape_{0, 0, 0};                     // whose thread indices `threads_` has
+  std::array<unsigned, kMaxWarps> warp_order_{};  // in which the block's warps run until the next barrier
   unsigned warp_position_ = 0;
 
   // The barrier: who has come, and what the last one that was complete gave.
@@ -144,8 +130,5 @@ class Block {
 
 // The block that this OS thread runs; null outside of kernels.
 extern constinit thread_local Block* current_block;
-
-// Whether two threads have called the same operation from the same place.
-bool same_place(const char* operation, const Where& where, const char* other_operation, const Where& other);
 
 }  // namespace heddle::emulator

@@ -2,7 +2,6 @@
 #include <fmt/format.h>
 
 #include <bit>
-#include <cstring>
 #include <string_view>
 
 #include "tests/emulator/block.h"
@@ -35,12 +34,6 @@ const char* wait_in(unsigned count) {
 }
 
 }  // namespace
-
-bool same_place(const char* operation, const Where& where, const char* other_operation, const Where& other) {
-  return where.line() == other.line() && where.column() == other.column() &&
-         (operation == other_operation || std::strcmp(operation, other_operation) == 0) &&
-         (where.file_name() == other.file_name() || std::strcmp(where.file_name(), other.file_name()) == 0);
-}
 
 void Block::fault(const std::string& what) const {
   throw Fault(fmt::format("kernel {}, block ({}, {}, {}): {}", grid_->kernel_name, index_.x, index_.y,

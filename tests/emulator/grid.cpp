@@ -5,6 +5,7 @@
 #include <atomic>
 #include <cstdlib>
 #include <memory>
+#include <numeric>
 
 #include "tests/emulator/block.h"
 
@@ -49,6 +50,22 @@ void check_launch(const char* kernel_name, dim3 grid, dim3 block, std::size_t sh
   if (shared_bytes > kMaxSharedBytes)
     refuse(fmt::format("{} bytes of shared memory; at most {}", shared_bytes, kMaxSharedBytes));
 }
+
+// A random order of n blocks, each once: position -> (start + position * stride) mod n. Needs no
+// table, and of any two either comes first about as often.
+class Permutation {
+ public:
+  Permutation(std::uint64_t n, Random& random) : n_(n), start_(random.below(n)) {
+    do stride_ = 1 + random.below(n);
+    while (std::gcd(stride_, n) != 1);
+  }
+  std::uint64_t operator[](std::uint64_t position) const {
+    return static_cast<std::uint64_t>((start_ + static_cast<unsigned __int128>(position) * stride_) % n_);
+  }
+
+ private:
+  std::uint64_t n_, start_, stride_;
+};
 
 }  // namespace
 
