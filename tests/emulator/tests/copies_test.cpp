@@ -88,7 +88,8 @@ TEST(EmulatedCopies, BytesThatAreNotCopiedBecomeZero) {
 
 // How many lanes see their copy at once, some time before the wait, and after it.
 __global__ void watch(const float* in, unsigned* at_once, unsigned* before, unsigned* after) {
-  const volatile float& mine = shared_memory<Stages>().of[0][threadIdx.x][0];
+  volatile float& mine = shared_memory<Stages>().of[0][threadIdx.x][0];
+  mine = 0.0f;
   copy_async_16(shared_memory<Stages>().of[0][threadIdx.x], in);
   if (!std::isnan(mine)) atomicAdd(at_once, 1u);
   commit_copies();

@@ -1,6 +1,5 @@
 // Whole kernels that keep to the rules: right, and the same bits for every seed.
 #include <algorithm>
-#include <mutex>
 #include <numeric>
 
 #include "tests/emulator/tests/emulated.h"
@@ -139,8 +138,30 @@ TEST(EmulatedKernel, AtomicsAndBlockOrder) {
   });
   EXPECT_TRUE(
       std::any_of(orders.begin(), orders.end(), [&](const auto& order) { return order != orders[0]; }));
-  emulator::set_seed(3);
-  EXPECT_EQ(emulator::seed(), 3u);
+}
+
+__global__ void note_order(unsigned* order, unsigned* next) {
+  if (threadIdx.x == 0) order[atomicAdd(next, 1u)] = blockIdx.x;
+}
+
+TEST(EmulatedKernel, SeedsRepeatTheirSequenceOfSchedules) {
+  const auto two_orders = [](std::uint64_t seed) {
+    emulator::set_seed(seed);
+    EXPECT_EQ(emulator::seed(), seed);
+    std::vector<std::vector<unsigned>> orders(2, std::vector<unsigned>(1000));
+    for (auto& order : orders) {
+      unsigned next = 0;
+      run_now<&note_order>({1000, 32}, order.data(), &next);
+    }
+    return orders;
+  };
+  const auto orders = two_orders(17);
+  EXPECT_EQ(two_orders(17), orders);
+  EXPECT_NE(orders[0], orders[1]);
+  EXPECT_NE(two_orders(18)[0], orders[0]);
+  auto sorted = orders[0];
+  std::sort(sorted.begin(), sorted.end());
+  for (unsigned i = 0; i < 1000; ++i) EXPECT_EQ(sorted[i], i);
 }
 
 }  // namespace
