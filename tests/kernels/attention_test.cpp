@@ -384,8 +384,9 @@ TEST_P(AttentionTest, RisingScores) {
     const auto exact = reference::attention_forward(input);
     const auto naive = reference::attention_forward(naive_input);
     const std::string what = fmt::format("scores that rise by {}", step);
-    expect_result(p.o(), exact.o, naive.o, what + ", o");
-    expect_result(p.log_sum_exp(), exact.log_sum_exp, naive.log_sum_exp, what + ", log_sum_exp", 1);
+    // In f32 the exponents' rounding shows.
+    expect_result(p.o(), exact.o, naive.o, what + ", o", act() == DType::f32 ? 300 * step : 0);
+    expect_result(p.log_sum_exp(), exact.log_sum_exp, naive.log_sum_exp, what + ", log_sum_exp", 300 * step);
   }
 }
 
