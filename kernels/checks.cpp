@@ -62,6 +62,12 @@ void check_dropout(const char* operation, const Dropout& dropout) {
 
 // --- matmul ---
 
+void copy_on_device(const Tensor& from, const Tensor& to) {
+  check_shape("copy_on_device",
+              from.dtype == to.dtype && from.count() == to.count() && from.contiguous() && to.contiguous(),
+              "two contiguous tensors of one type and size", {{"from", from}, {"to", to}});
+}
+
 void matmul(const Matmul& m) {
   const auto check = [&](bool condition, const char* requirement) {
     check_shape("matmul", condition, requirement,

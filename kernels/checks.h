@@ -18,6 +18,8 @@ struct NamedTensor {
 void check_shape(const char* operation, bool condition, const char* requirement,
                  std::initializer_list<NamedTensor> tensors);
 
+void copy_on_device(const Tensor& from, const Tensor& to);  // Device's
+
 void matmul(const Matmul& m);
 void bias_gradient(const Tensor& dy, const Tensor& dbias);
 

@@ -1,6 +1,12 @@
 #include "kernels/device.h"
 
+#include "kernels/error.h"
+
 namespace heddle {
+
+std::unique_ptr<Graph> Device::capture(const std::function<void()>&) {
+  throw error("internal: the device {} has no graphs", name_of(kind()));
+}
 
 const char* name_of(DeviceKind kind) {
   switch (kind) {

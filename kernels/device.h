@@ -14,6 +14,7 @@
 #include <functional>
 #include <memory>
 #include <string>
+#include <vector>
 
 #include "kernels/tensor.h"
 
@@ -51,6 +52,16 @@ class Memory {
   std::size_t bytes_ = 0;
 };
 
+// Work that was recorded by Device::capture() and starts with one call. Runs on the memory, with the sizes and by the
+// communicators it was recorded with, all of which must outlive it; what changes between launches is read from device
+// memory.
+class Graph {
+ public:
+  virtual ~Graph() = default;
+  virtual void launch(Stream& stream) = 0;  // queues the whole of it, once
+  virtual std::size_t node_count() const = 0;
+};
+
 enum class DeviceKind {
   cpu,   // oneDNN and heddle's own kernels on the host
   cuda,  // one NVIDIA GPU
@@ -78,10 +89,47 @@ class Device {
   // Asynchronous on `stream`; host memory must stay valid until the stream has passed. Contiguous tensors.
   virtual void copy_to_device(Stream& stream, const Tensor& device, const void* host) = 0;
   virtual void copy_to_host(Stream& stream, void* host, const Tensor& device) = 0;
+  // Equal types and counts; the two do not overlap.
+  virtual void copy_on_device(Stream& stream, const Tensor& from, const Tensor& to) = 0;
+
+  // Operations run beside the host, which therefore learns of their results later.
+  virtual bool asynchronous() const { return false; }
 
   // The operations, queued on compute_stream().
   virtual Ops& ops() = 0;
+
+  // Records what `body` queues on compute_stream() instead of running it, together with what it queues on streams that
+  // wait for an event of compute_stream() and that compute_stream() waits for in the end. `body` must not wait on the
+  // host, and events recorded in it are waited for in it. An exception of `body` ends the recording and passes on.
+  // Only where has_graphs().
+  virtual bool has_graphs() const { return false; }
+  virtual std::unique_ptr<Graph> capture(const std::function<void()>& body);
+
+  // What this device reaches when it does nothing else, measured in about `seconds`:
+  // FLOP/s (2 per multiply-add) of the best square product of random f32 or bf16 matrices with f32 sums, the ceiling
+  // that a training's FLOP/s are compared with;
+  virtual double matmul_flops(DType act, double seconds) = 0;
+  // bytes/s, read and written both counted, of a copy in device memory that no cache holds.
+  virtual double copy_bandwidth(double seconds) = 0;
 };
+
+// A GPU that this process sees.
+struct GpuDescription {
+  std::string name;  // "NVIDIA H200"
+  std::string id;    // the same for every process of the host that sees this GPU, and for no other GPU of it
+  std::size_t memory_bytes = 0;
+  int compute_capability = 0;  // 80, 90, ...
+};
+
+// Those this process sees, by index; empty: there is none. Throws Error if CUDA cannot be used at all: heddle was built
+// without it, or there is no driver.
+std::vector<GpuDescription> cuda_devices();
+// "CUDA 13.0, driver for CUDA 13.0, cuBLASLt 13.1.0"; empty if heddle was built without CUDA. Never throws.
+std::string cuda_versions();
+
+// The CUDA backend on GPU number `index` of this host, which becomes the calling thread's. Throws Error saying why if
+// there is no such GPU, no driver, or heddle was built without CUDA.
+std::unique_ptr<Device> make_cuda_device(int index);
 
 // The CPU backend with `threads` OpenMP threads (0: as many as this process may run on).
 std::unique_ptr<Device> make_cpu_device(int threads);

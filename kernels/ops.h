@@ -101,11 +101,20 @@ struct AdamWStep {
   float bias_correction1;  // 1 - beta1^t
   float bias_correction2;  // 1 - beta2^t
   float gradient_scale;    // clipping: written by clip_scale
+  std::uint32_t skip;      // not 0: the update changes nothing; written by clip_scale
 };
+
+// Ranges [begin, end) of elements of a flat buffer, ascending and apart. Null: one range, everything.
+struct Spans {
+  const std::int64_t* bounds = nullptr;  // device memory, [count, 2], multiples of kSpanAlignment
+  std::int32_t count = 0;
+};
+constexpr std::int64_t kSpanAlignment = 64;
 
 // Loshchilov & Hutter 2019, decoupled decay; g = gradient * step->gradient_scale:
 //   m = beta1 m + (1-beta1) g;  v = beta2 v + (1-beta2) g^2
 //   p = p - lr (m / bias_correction1 / (sqrt(v / bias_correction2) + epsilon) + weight_decay p)
+// One call updates all parameters of a flat buffer; the padding between them has gradient 0 and stays 0.
 struct AdamW {
   Tensor parameter;   // f32 master [n], in place
   Tensor gradient;    // f32 [n]
@@ -113,6 +122,7 @@ struct AdamW {
   Tensor compute_copy;      // optional bf16 [n]: receives the rounded parameter
   const AdamWStep* step = nullptr;  // device memory
   float beta1 = 0.9f, beta2 = 0.999f, epsilon = 1e-8f, weight_decay = 0;
+  Spans decayed{};                  // where weight_decay applies; elsewhere it is 0
 };
 
 class Ops {
@@ -197,11 +207,13 @@ class Ops {
 
   // --- optimizer, over flat buffers ---
   virtual void adamw(const AdamW& a) = 0;
-  // *sum (device f64) += sum of squares of x (f32 [n]), in a fixed order.
-  virtual void squared_norm(const Tensor& x, double* sum) = 0;
-  // step->gradient_scale = min(1, max_norm / norm), norm = sqrt(*sum); 1 if max_norm <= 0 or norm is not finite
-  // (a norm that is not finite stops the run before the update).
-  virtual void clip_scale(const double* sum, float max_norm, AdamWStep* step) = 0;
+  // *sum (device f64) += sum of squares of x (f32 [n]) within the spans, in a fixed order.
+  virtual void squared_norm(const Tensor& x, const Spans& spans, double* sum) = 0;
+  // step->gradient_scale = min(1, max_norm / norm), norm = sqrt(*sum); 1 if max_norm <= 0 or norm is not finite.
+  // *stopped (device) becomes 1 where *sum or *loss is not finite, and stays 1; step->skip = *stopped: a run that has
+  // gone wrong changes no parameter any more, and the host may learn of it steps later.
+  virtual void clip_scale(const double* sum, const double* loss, float max_norm, AdamWStep* step,
+                          std::uint32_t* stopped) = 0;
   // *total (device f64) += sum of x (f32 [n]): losses of a micro-batch.
   virtual void sum(const Tensor& x, double* total) = 0;
 };

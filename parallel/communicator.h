@@ -33,7 +33,10 @@ class Communicator {
   virtual int size() const = 0;
   virtual const std::string& name() const = 0;  // "data", "tensor", "world"
 
-  // In place: x = reduction over the ranks. f32, bf16 (summed in f32, rounded once) or i32.
+  // Collectives on streams and events may be recorded in a graph.
+  virtual bool capturable() const { return false; }
+
+  // In place: x = reduction over the ranks. f32, bf16 (summed in f32, rounded once), i32 or f64.
   virtual void all_reduce(const Tensor& x, Reduction reduction, Stream& stream, const char* label) = 0;
   virtual void all_reduce(const Tensor& x, Reduction reduction, Event& ready, Event& done, const char* label) = 0;
   // out [size * n] = the ranks' `in` [n], in rank order. in may be its own slice of out.

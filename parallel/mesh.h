@@ -26,6 +26,7 @@ class Mesh {
   int rank() const { return rank_; }
   int data_rank() const { return rank_ / layout_.tensor_parallel; }
   int tensor_rank() const { return rank_ % layout_.tensor_parallel; }
+  bool capturable() const { return data_->capturable() && tensor_->capturable(); }
   Communicator& world() { return *world_; }    // all ranks
   Communicator& data() { return *data_; }      // same shard of the model, other samples
   Communicator& tensor() { return *tensor_; }  // same samples, other shards of the model

@@ -12,7 +12,7 @@ namespace heddle {
 namespace {
 
 // Slices start at a cache line in every dtype, so that vector kernels never straddle two parameters.
-constexpr std::int64_t kAlignment = 64;
+constexpr std::int64_t kAlignment = kSpanAlignment;
 
 // Calls visit(global index, local index, run length) for each contiguous run of a piece.
 template <typename Visit>
@@ -65,8 +65,15 @@ void ParameterTable::allocate(Device& device, DType act, Purpose purpose) {
     gradient_memory_ = device.allocate(f32);
     moment1_memory_ = device.allocate(f32);
     moment2_memory_ = device.allocate(f32);
-    gradients_ = Tensor(gradient_memory_.data(), DType::f32, {flat_count_});
   }
+  const auto whole = [&](const Memory& memory, DType dtype) {
+    return memory.bytes() == 0 ? Tensor() : Tensor(memory.data(), dtype, {flat_count_});
+  };
+  masters_ = whole(master_memory_, DType::f32);
+  values_ = whole(value_memory_, act);
+  gradients_ = whole(gradient_memory_, DType::f32);
+  moments1_ = whole(moment1_memory_, DType::f32);
+  moments2_ = whole(moment2_memory_, DType::f32);
   for (Parameter& p : parameters_) {
     const auto slice = [&](const Memory& memory, DType dtype) {
       if (memory.bytes() == 0) return Tensor();

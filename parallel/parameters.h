@@ -72,7 +72,12 @@ class ParameterTable {
 
   std::int64_t global_count() const;                    // exact number of parameters of the model
   std::int64_t flat_count() const { return flat_count_; }  // elements of a flat buffer on this rank
+  // Whole buffers, [flat_count()]; absent where nothing is allocated. Padding between parameters stays 0.
   const Tensor& flat_gradients() const { return gradients_; }
+  const Tensor& flat_masters() const { return masters_; }
+  const Tensor& flat_moments1() const { return moments1_; }
+  const Tensor& flat_moments2() const { return moments2_; }
+  const Tensor& flat_values() const { return values_; }  // absent in fp32: the masters are the values
   int ranks() const { return ranks_; }
   int rank() const { return rank_; }
 
@@ -81,7 +86,7 @@ class ParameterTable {
   std::deque<Parameter> parameters_;
   std::int64_t flat_count_ = 0;
   Memory value_memory_, gradient_memory_, master_memory_, moment1_memory_, moment2_memory_;
-  Tensor gradients_;
+  Tensor values_, gradients_, masters_, moments1_, moments2_;
 };
 
 }  // namespace heddle

@@ -21,6 +21,7 @@ class SelfCommunicator final : public Communicator {
   int rank() const override { return 0; }
   int size() const override { return 1; }
   const std::string& name() const override { return name_; }
+  bool capturable() const override { return true; }
 
   void all_reduce(const Tensor&, Reduction, Stream&, const char*) override {}
   void all_reduce(const Tensor&, Reduction, Event& ready, Event&, const char*) override {

@@ -5,6 +5,8 @@
 #include <algorithm>
 #include <chrono>
 #include <cstdint>
+#include <cstring>
+#include <memory>
 #include <unordered_map>
 
 #include "kernels/cpu/onednn.h"
@@ -91,6 +93,28 @@ double measure_matmul_flops(DType dtype, int threads, double seconds) try {
   return best;
 } catch (const dnnl::error& e) {
   throw error("oneDNN has no {} matrix product on this processor: {}", name_of(dtype), e.what());
+}
+
+double measure_copy_bandwidth(int threads, double seconds) {
+  constexpr std::int64_t kBytes = std::int64_t{256} << 20, kPart = std::int64_t{1} << 20;
+  // Not zeroed here: each thread touches its part first, so that it is near it on a host with several memory nodes.
+  const auto from = std::make_unique_for_overwrite<char[]>(kBytes), to = std::make_unique_for_overwrite<char[]>(kBytes);
+  const auto copy = [&](auto&& one_part) {
+#pragma omp parallel for schedule(static) num_threads(threads)
+    for (std::int64_t begin = 0; begin < kBytes; begin += kPart) one_part(begin);
+  };
+  copy([&](std::int64_t begin) {
+    std::memset(&from[begin], 1, kPart);
+    std::memset(&to[begin], 2, kPart);
+  });
+  double best = 0;
+  const auto start = Clock::now();
+  do {
+    const auto begin = Clock::now();
+    copy([&](std::int64_t part) { std::memcpy(&to[part], &from[part], kPart); });
+    best = std::max(best, 2.0 * kBytes / seconds_since(begin));
+  } while (seconds_since(start) < seconds);
+  return best;
 }
 
 }  // namespace heddle

@@ -81,8 +81,9 @@ class CpuOps final : public Ops {
 
   // --- optimizer.cpp ---
   void adamw(const AdamW& a) override;
-  void squared_norm(const Tensor& x, double* sum) override;
-  void clip_scale(const double* sum, float max_norm, AdamWStep* step) override;
+  void squared_norm(const Tensor& x, const Spans& spans, double* sum) override;
+  void clip_scale(const double* sum, const double* loss, float max_norm, AdamWStep* step,
+                  std::uint32_t* stopped) override;
   void sum(const Tensor& x, double* total) override;
 
  private:

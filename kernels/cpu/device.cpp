@@ -9,6 +9,8 @@
 #include <cstring>
 #include <fstream>
 
+#include "kernels/checks.h"
+#include "kernels/cpu/ceiling.h"
 #include "kernels/cpu/cpu_ops.h"
 #include "kernels/cpu/memory_info.h"
 #include "kernels/cpu/pause.h"
@@ -152,6 +154,19 @@ void CpuDevice::copy_to_host(Stream&, void* host, const Tensor& device) {
   if (!device.contiguous())
     throw error("copy_to_host: the tensor {} is not contiguous", device.shape.to_string());
   if (device.count() > 0) std::memcpy(host, device.data, device.bytes());
+}
+
+void CpuDevice::copy_on_device(Stream&, const Tensor& from, const Tensor& to) {
+  checks::copy_on_device(from, to);
+  if (from.count() > 0) std::memcpy(to.data, from.data, from.bytes());
+}
+
+double CpuDevice::matmul_flops(DType act, double seconds) {
+  return measure_matmul_flops(act, threads_, seconds);
+}
+
+double CpuDevice::copy_bandwidth(double seconds) {
+  return measure_copy_bandwidth(threads_, seconds);
 }
 
 Ops& CpuDevice::ops() {

@@ -65,7 +65,12 @@ class CpuDevice final : public Device {
   void copy_to_device(Stream& stream, const Tensor& device, const void* host) override;
   void copy_to_host(Stream& stream, void* host, const Tensor& device) override;
 
+  void copy_on_device(Stream& stream, const Tensor& from, const Tensor& to) override;
+
   Ops& ops() override;
+
+  double matmul_flops(DType act, double seconds) override;
+  double copy_bandwidth(double seconds) override;
 
  private:
   int threads_;

@@ -6,6 +6,7 @@
 #include <cstring>
 #include <new>
 
+#include "kernels/checks.h"
 #include "kernels/error.h"
 
 namespace heddle {
@@ -75,6 +76,18 @@ void PlanDevice::copy_to_device(Stream&, const Tensor&, const void*) {}
 
 void PlanDevice::copy_to_host(Stream&, void* host, const Tensor& device) {
   if (device.bytes() > 0) std::memset(host, 0, device.bytes());
+}
+
+void PlanDevice::copy_on_device(Stream&, const Tensor& from, const Tensor& to) {
+  checks::copy_on_device(from, to);
+}
+
+double PlanDevice::matmul_flops(DType, double) {
+  throw error("internal: a plan computes nothing and has no matmul rate");
+}
+
+double PlanDevice::copy_bandwidth(double) {
+  throw error("internal: a plan copies nothing and has no bandwidth");
 }
 
 std::unique_ptr<PlanDevice> make_plan_device(Device* planned) {

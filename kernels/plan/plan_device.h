@@ -40,7 +40,10 @@ class PlanDevice final : public Device {
   std::unique_ptr<Event> make_event() override;
   void copy_to_device(Stream& stream, const Tensor& device, const void* host) override;  // does nothing
   void copy_to_host(Stream& stream, void* host, const Tensor& device) override;          // gives zeros
+  void copy_on_device(Stream& stream, const Tensor& from, const Tensor& to) override;    // does nothing
   Ops& ops() override { return ops_; }
+  double matmul_flops(DType act, double seconds) override;  // throws: there is nothing to measure
+  double copy_bandwidth(double seconds) override;           // throws
 
  private:
   std::shared_ptr<PlanMemory> memory_;  // shared with what was allocated, which may outlive the device

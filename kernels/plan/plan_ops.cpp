@@ -222,12 +222,12 @@ void PlanOps::adamw(const AdamW& a) {
                   &a.compute_copy}));
 }
 
-void PlanOps::squared_norm(const Tensor& x, double*) {
+void PlanOps::squared_norm(const Tensor& x, const Spans&, double*) {
   checks::squared_norm(x);
   count(totals_.optimizer, 0, bytes_of({&x}));
 }
 
-void PlanOps::clip_scale(const double*, float, AdamWStep*) {
+void PlanOps::clip_scale(const double*, const double*, float, AdamWStep*, std::uint32_t*) {
   count(totals_.optimizer, 0, 0);
 }
 

@@ -22,7 +22,7 @@ TEST_P(OptimizerTest, AdamW) {
       const Buffer moment1(device(), DType::f32, random.normal({count}, 0.01)),
           moment2(device(), DType::f32, reference::Array<double>(second));
       const Buffer copy(device(), DType::bf16, Shape{count});
-      const AdamWStep step = {3e-2f, 0.271f, 0.0997f, 0.5f};
+      const AdamWStep step = {3e-2f, 0.271f, 0.0997f, 0.5f, 0};
       const Scalar<AdamWStep> device_step(device(), step);
 
       const auto expected = [&]<typename Real>(Real) {
@@ -58,7 +58,7 @@ TEST_P(OptimizerTest, AdamWFirstStep) {
   const Buffer parameter(device(), DType::f32, Array<double>({3}, 2.0));
   const Buffer moment1(device(), DType::f32, Array<double>({3})),
       moment2(device(), DType::f32, Array<double>({3}));
-  const Scalar<AdamWStep> step(device(), {0.1f, 1 - 0.9f, 1 - 0.999f, 1.0f});
+  const Scalar<AdamWStep> step(device(), {0.1f, 1 - 0.9f, 1 - 0.999f, 1.0f, 0});
   AdamW op{parameter, gradient, moment1, moment2, {}, step.get()};
   op.weight_decay = 0.5f;
   ops().adamw(op);
@@ -73,7 +73,7 @@ TEST_P(OptimizerTest, Sums) {
   for (std::int64_t count : {0, 1, 3, 17, 1000, 32768, 200001}) {
     const Buffer x(device(), DType::f32, random.normal({count}));
     const Scalar<double> squares(device(), 2.5), total(device(), -1.5);
-    ops().squared_norm(x, squares.get());
+    ops().squared_norm(x, {}, squares.get());
     ops().sum(x, total.get());
     const double exact_squares = 2.5 + reference::squared_norm(x.values<double>());
     EXPECT_NEAR(squares.value(), exact_squares, 1e-12 * exact_squares);
@@ -85,14 +85,95 @@ TEST_P(OptimizerTest, ClipScale) {
   for (double sum : {0.0, 1e-30, 1.0, 4.0, 1e10, double(INFINITY), double(NAN)})
     for (float max_norm : {-1.0f, 0.0f, 0.5f, 1.0f, 100.0f}) {
       const Scalar<double> squares(device(), sum);
-      const Scalar<AdamWStep> step(device(), {1, 2, 3, NAN});
-      ops().clip_scale(squares.get(), max_norm, step.get());
+      const Scalar<AdamWStep> step(device(), {1, 2, 3, NAN, 7});
+      const Scalar<double> loss(device(), 2.5);
+      const Scalar<std::uint32_t> stopped(device(), 0);
+      ops().clip_scale(squares.get(), loss.get(), max_norm, step.get(), stopped.get());
       EXPECT_FLOAT_EQ(step.value().gradient_scale,
                       static_cast<float>(reference::clip_scale<double>(sum, max_norm)))
           << sum << " " << max_norm;
       EXPECT_EQ(step.value().learning_rate, 1.0f);
       EXPECT_EQ(step.value().bias_correction2, 3.0f);
+      EXPECT_EQ(step.value().skip, std::isfinite(sum) ? 0u : 1u) << sum;
+      EXPECT_EQ(stopped.value(), step.value().skip);
     }
+}
+
+// A loss or norm that is not finite stops all later updates too.
+TEST_P(OptimizerTest, AStoppedRunChangesNothing) {
+  Random random;
+  const Buffer parameter(device(), DType::f32, random.normal({100})),
+      gradient(device(), DType::f32, random.normal({100}));
+  const Buffer moment1(device(), DType::f32, random.normal({100})),
+      moment2(device(), DType::f32, Array<double>({100}, 1.0));
+  const Buffer copy(device(), DType::bf16, random.normal({100}));
+  const Scalar<AdamWStep> step(device(), {0.1f, 1, 1, 1, 0});
+  const Scalar<std::uint32_t> stopped(device(), 0);
+  const Scalar<double> good(device(), 1.0), bad(device(), NAN);
+  ops().clip_scale(good.get(), bad.get(), 1, step.get(), stopped.get());
+  ops().clip_scale(good.get(), good.get(), 1, step.get(), stopped.get());
+  EXPECT_EQ(step.value().skip, 1u);
+  const auto before = parameter.bytes(), before1 = moment1.bytes(), before2 = moment2.bytes(),
+             before_copy = copy.bytes();
+  ops().adamw({parameter, gradient, moment1, moment2, copy, step.get()});
+  EXPECT_EQ(parameter.bytes(), before);
+  EXPECT_EQ(moment1.bytes(), before1);
+  EXPECT_EQ(moment2.bytes(), before2);
+  EXPECT_EQ(copy.bytes(), before_copy);
+}
+
+// One call with spans is the same as a call for each range.
+TEST_P(OptimizerTest, Spans) {
+  Random random;
+  const std::int64_t count = 40000;
+  const std::vector<std::int64_t> bounds = {64, 128, 256, 8192, 39936, 40000};
+  const auto bytes = bounds.size() * sizeof(std::int64_t);
+  const Memory bounds_memory = device().allocate(bytes);
+  device().copy_to_device(device().compute_stream(),
+                          Tensor(bounds_memory.data(), DType::u8, {static_cast<std::int64_t>(bytes)}),
+                          bounds.data());
+  device().compute_stream().synchronize();
+  const Spans spans{static_cast<const std::int64_t*>(bounds_memory.data()), 3};
+
+  const Array<double> start = random.normal({count});
+  const Buffer gradient(device(), DType::f32, random.normal({count}, 0.01));
+  const Scalar<AdamWStep> step(device(), {1e-2f, 0.1f, 0.05f, 0.5f, 0});
+  const auto updated = [&](bool with_spans) {
+    const Buffer parameter(device(), DType::f32, start),
+        moment1(device(), DType::f32, Array<double>({count})),
+        moment2(device(), DType::f32, Array<double>({count}));
+    AdamW op{parameter, gradient, moment1, moment2, {}, step.get()};
+    op.weight_decay = 0.3f;
+    if (with_spans) {
+      op.decayed = spans;
+      ops().adamw(op);
+      return parameter.bytes();
+    }
+    std::int64_t end = 0;
+    const auto range = [&](std::int64_t begin, std::int64_t stop, float decay) {
+      AdamW part = op;
+      for (Tensor* x : {&part.parameter, &part.gradient, &part.moment1, &part.moment2})
+        *x = x->slice(0, begin, stop);
+      part.weight_decay = decay;
+      ops().adamw(part);
+      end = stop;
+    };
+    for (std::size_t i = 0; i < bounds.size(); i += 2) {
+      range(end, bounds[i], 0);
+      range(bounds[i], bounds[i + 1], 0.3f);
+    }
+    range(end, count, 0);
+    return parameter.bytes();
+  };
+  EXPECT_EQ(updated(true), updated(false));
+
+  const Scalar<double> squares(device(), 1.0);
+  ops().squared_norm(gradient, spans, squares.get());
+  const Array<double> g = gradient.values<double>();
+  double exact = 1;
+  for (std::size_t i = 0; i < bounds.size(); i += 2)
+    for (std::int64_t e = bounds[i]; e < bounds[i + 1]; ++e) exact += g(e) * g(e);
+  EXPECT_NEAR(squares.value(), exact, 1e-12 * exact);
 }
 
 }  // namespace

@@ -95,7 +95,7 @@ TEST_F(PlanOpsTest, OthersCountBytes) {
   EXPECT_EQ(totals().elementwise.bytes, 2 * 200 + (2 + 4) * 200);
   const Tensor flat = tensor(DType::f32, {100});
   ops().adamw({flat, flat, flat, flat, tensor(DType::bf16, {100})});
-  ops().squared_norm(flat, nullptr);
+  ops().squared_norm(flat, {}, nullptr);
   EXPECT_EQ(totals().optimizer.bytes, (4 * 7 + 2) * 100 + 4 * 100);
   EXPECT_EQ(totals().all().flops, 0);
   EXPECT_EQ(totals().all().calls, 7);

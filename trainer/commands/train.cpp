@@ -6,7 +6,6 @@
 #include <cstdio>
 #include <filesystem>
 
-#include "kernels/cpu/ceiling.h"
 #include "kernels/error.h"
 #include "parallel/agreement.h"
 #include "parallel/environment.h"
@@ -31,7 +30,7 @@ constexpr double kCeilingSeconds = 0.3;  // per precision of the run, before ste
 // Rate of matrix products of all ranks together, all measuring at once.
 double measure_peak(DType act, Device& device, Mesh& mesh) {
   mesh.world().barrier("matmul rate");
-  double rate = measure_matmul_flops(act, device.threads(), kCeilingSeconds);
+  double rate = device.matmul_flops(act, kCeilingSeconds);
   mesh.world().all_reduce_host(&rate, 1, Reduction::sum, "matmul rate");
   return rate;
 }

@@ -1,15 +1,28 @@
 #include "trainer/optim/optimizer.h"
 
 #include <cmath>
+#include <vector>
 
 namespace heddle {
 
 namespace {
 
-struct HostScalars {
-  AdamWStep step;
-  double sum;
-};
+// The places of the chosen parameters in the flat buffers, neighbours joined, with the padding between them.
+template <typename Chosen>
+std::vector<std::int64_t> spans_of(const ParameterTable& table, const Chosen& chosen) {
+  std::vector<std::int64_t> bounds;
+  const auto& parameters = table.parameters();
+  for (std::size_t i = 0; i < parameters.size(); ++i) {
+    if (!chosen(parameters[i])) continue;
+    const std::int64_t end = i + 1 < parameters.size() ? parameters[i + 1].offset : table.flat_count();
+    if (!bounds.empty() && bounds.back() == parameters[i].offset) {
+      bounds.back() = end;
+    } else {
+      bounds.insert(bounds.end(), {parameters[i].offset, end});
+    }
+  }
+  return bounds;
+}
 
 }  // namespace
 
@@ -18,59 +31,59 @@ Optimizer::Optimizer(ParameterTable& parameters, Mesh& mesh, Device& device, Opt
       mesh_(mesh),
       device_(device),
       settings_(settings),
-      step_memory_(device.allocate(sizeof(AdamWStep))),
-      sum_memory_(device.allocate(sizeof(double))),
-      host_memory_(device.allocate_host(sizeof(HostScalars))) {}
+      stopped_(device.allocate(sizeof(std::uint32_t))) {
+  std::vector<std::int64_t> bounds = spans_of(parameters, [](const Parameter& p) { return p.spec.decay; });
+  const std::size_t decayed = bounds.size() / 2;
+  // Every rank of the tensor group holds the same replicated gradients: rank 0 counts them.
+  const std::vector<std::int64_t> counted = spans_of(parameters, [&](const Parameter& p) {
+    return mesh.tensor_rank() == 0 || !p.spec.sharding.replicated();
+  });
+  bounds.insert(bounds.end(), counted.begin(), counted.end());
 
-void Optimizer::measure_norm() {
-  Ops& ops = device_.ops();
-  auto* sum = static_cast<double*>(sum_memory_.data());
-  auto* host = static_cast<HostScalars*>(host_memory_.data());
-  host->sum = 0;
-  device_.copy_to_device(device_.compute_stream(), Tensor(sum, DType::f64, {1}), &host->sum);
-  for (const Parameter& p : parameters_.parameters()) {
-    // Every rank of the tensor group holds the same replicated gradient: rank 0 counts it.
-    if (p.spec.sharding.replicated() && mesh_.tensor_rank() != 0) continue;
-    ops.squared_norm(p.gradient.view({p.count()}), sum);
-  }
+  const std::size_t bytes = bounds.size() * sizeof(std::int64_t);
+  span_memory_ = device.allocate(bytes);
+  device.copy_to_device(device.compute_stream(),
+                        Tensor(span_memory_.data(), DType::u8, {static_cast<std::int64_t>(bytes)}), bounds.data());
+  device.compute_stream().synchronize();
+  const auto* device_bounds = static_cast<const std::int64_t*>(span_memory_.data());
+  decayed_ = {device_bounds, static_cast<std::int32_t>(decayed)};
+  counted_ = {device_bounds + 2 * decayed, static_cast<std::int32_t>(counted.size() / 2)};
+}
+
+AdamWStep Optimizer::scalars(std::int64_t update, double learning_rate) const {
+  AdamWStep step{};
+  step.learning_rate = static_cast<float>(learning_rate);
+  step.bias_correction1 = static_cast<float>(1 - std::pow(static_cast<double>(settings_.beta1), update));
+  step.bias_correction2 = static_cast<float>(1 - std::pow(static_cast<double>(settings_.beta2), update));
+  step.gradient_scale = 1;
+  return step;
+}
+
+void Optimizer::measure_norm(double* squared_norm) {
+  device_.ops().squared_norm(parameters_.flat_gradients(), counted_, squared_norm);
   if (mesh_.layout().tensor_parallel > 1)
-    mesh_.tensor().all_reduce(Tensor(sum, DType::f64, {1}), Reduction::sum, device_.compute_stream(),
+    mesh_.tensor().all_reduce(Tensor(squared_norm, DType::f64, {1}), Reduction::sum, device_.compute_stream(),
                               "gradient norm");
 }
 
-double Optimizer::norm() {
-  auto* host = static_cast<HostScalars*>(host_memory_.data());
-  device_.copy_to_host(device_.compute_stream(), &host->sum, Tensor(sum_memory_.data(), DType::f64, {1}));
-  device_.compute_stream().synchronize();
-  return std::sqrt(host->sum);
-}
-
-void Optimizer::update(std::int64_t update, double learning_rate) {
+void Optimizer::update(AdamWStep* step, const double* loss, double* squared_norm) {
   Ops& ops = device_.ops();
-  auto* step = static_cast<AdamWStep*>(step_memory_.data());
-  auto* host = static_cast<HostScalars*>(host_memory_.data());
-  host->step.learning_rate = static_cast<float>(learning_rate);
-  host->step.bias_correction1 = static_cast<float>(1 - std::pow(static_cast<double>(settings_.beta1), update));
-  host->step.bias_correction2 = static_cast<float>(1 - std::pow(static_cast<double>(settings_.beta2), update));
-  host->step.gradient_scale = 1;
-  device_.copy_to_device(device_.compute_stream(), Tensor(step, DType::u8, {sizeof(AdamWStep)}), &host->step);
-  ops.clip_scale(static_cast<double*>(sum_memory_.data()), settings_.clip_norm, step);
+  measure_norm(squared_norm);
+  ops.clip_scale(squared_norm, loss, settings_.clip_norm, step, static_cast<std::uint32_t*>(stopped_.data()));
 
-  for (Parameter& p : parameters_.parameters()) {
-    const Shape flat{p.count()};
-    AdamW a;
-    a.parameter = p.master.view(flat);
-    a.gradient = p.gradient.view(flat);
-    a.moment1 = p.moment1.view(flat);
-    a.moment2 = p.moment2.view(flat);
-    if (p.value.dtype != DType::f32) a.compute_copy = p.value.view(flat);
-    a.step = step;
-    a.beta1 = settings_.beta1;
-    a.beta2 = settings_.beta2;
-    a.epsilon = settings_.epsilon;
-    a.weight_decay = p.spec.decay ? settings_.weight_decay : 0.0f;
-    ops.adamw(a);
-  }
+  AdamW a;
+  a.parameter = parameters_.flat_masters();
+  a.gradient = parameters_.flat_gradients();
+  a.moment1 = parameters_.flat_moments1();
+  a.moment2 = parameters_.flat_moments2();
+  a.compute_copy = parameters_.flat_values();
+  a.step = step;
+  a.beta1 = settings_.beta1;
+  a.beta2 = settings_.beta2;
+  a.epsilon = settings_.epsilon;
+  a.weight_decay = settings_.weight_decay;
+  a.decayed = decayed_;
+  ops.adamw(a);
   ops.parameters_changed();
 }
 

@@ -19,19 +19,24 @@ class Optimizer {
  public:
   Optimizer(ParameterTable& parameters, Mesh& mesh, Device& device, OptimizerSettings settings);
 
-  // Queues the norm of the reduced gradients: sharded parameters over the tensor group, replicated ones once.
-  void measure_norm();
-  // The norm measure_norm() found; waits for it.
-  double norm();
-  // p, m and v after the update numbered `update` (from 1), clipped by the measured norm.
-  void update(std::int64_t update, double learning_rate);
+  // What update number `update` (from 1) needs in device memory; update() adds the clipping to it.
+  AdamWStep scalars(std::int64_t update, double learning_rate) const;
+
+  // Queues p, m and v after an update by the reduced gradients. In device memory: `squared_norm` (0 before) receives
+  // the square of the norm of the whole model's gradient; `loss` is the step's, the same on all ranks. A loss or norm
+  // that is not finite ends all updates: this one and those that follow change nothing.
+  void update(AdamWStep* step, const double* loss, double* squared_norm);
 
  private:
+  void measure_norm(double* squared_norm);
+
   ParameterTable& parameters_;
   Mesh& mesh_;
   Device& device_;
   OptimizerSettings settings_;
-  Memory step_memory_, sum_memory_, host_memory_;
+  Memory span_memory_, stopped_;
+  Spans decayed_;  // matrices, not biases and norms
+  Spans counted_;  // what this rank adds to the norm
 };
 
 }  // namespace heddle

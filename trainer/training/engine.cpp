@@ -12,48 +12,69 @@ namespace heddle {
 
 namespace {
 
-// What a step reads and writes beside tensors; the same struct in host memory, where it is staged.
+// The front of a step's input in device memory, and what is read back of it.
 struct Scalars {
-  double loss_sum;
-  float loss_scale;
-  std::uint32_t step;
+  double loss_sum;      // of this rank's tokens, then of all
+  double squared_norm;  // of the whole model's gradient
+  AdamWStep adamw;
+  float loss_scale;    // 1 / valid tokens of the global batch
+  std::uint32_t step;  // for dropout
 };
 
-Scalars* scalars_in(const Memory& memory) { return static_cast<Scalars*>(memory.data()); }
+// A step's input is one piece of memory, copied at once: scalars, ids, targets.
+struct StepLayout {
+  explicit StepLayout(const EngineSettings& s) : tokens(s.samples * s.length) {}
 
-Tensor bytes_of(Scalars* scalars) { return Tensor(scalars, DType::u8, {sizeof(Scalars)}); }
+  std::int64_t tokens;
+  static constexpr std::size_t kFront = 256;  // keeps what follows aligned
+  static_assert(sizeof(Scalars) <= kFront);
 
-Tensor tokens(const Memory& memory, std::int64_t count) {
-  return Tensor(memory.data(), DType::i32, {count});
+  std::size_t bytes() const { return kFront + 2 * static_cast<std::size_t>(tokens) * 4; }
+  static Scalars* scalars(const Memory& memory) { return static_cast<Scalars*>(memory.data()); }
+  std::int32_t* ids(const Memory& memory) const {
+    return reinterpret_cast<std::int32_t*>(static_cast<char*>(memory.data()) + kFront);
+  }
+  std::int32_t* targets(const Memory& memory) const { return ids(memory) + tokens; }
+};
+
+Tensor bytes_at(void* data, std::size_t bytes) { return Tensor(data, DType::u8, {static_cast<std::int64_t>(bytes)}); }
+
+EngineSettings completed(EngineSettings settings) {
+  if (settings.samples == 0) settings.samples = settings.micro_batch;
+  assert(settings.samples % settings.micro_batch == 0);
+  return settings;
 }
 
 }  // namespace
 
 Engine::Engine(const EngineSettings& settings, Device& device, Mesh& mesh)
-    : settings_(settings),
+    : settings_(completed(settings)),
       device_(device),
       mesh_(mesh),
       parameters_(mesh.layout().tensor_parallel, mesh.tensor_rank()) {
   model_ = make_model(settings.model, settings.seed, parameters_);
   parameters_.allocate(device, settings.act, ParameterTable::Purpose::training);
   parameters_.initialize(device, settings.seed);
-  tape_ = Tape(device.allocate(plan_step(settings, mesh.layout(), mesh.rank(), device).activation_bytes));
+  tape_ = Tape(device.allocate(plan_step(settings_, mesh.layout(), mesh.rank(), device).activation_bytes));
   reducer_ = std::make_unique<GradientReducer>(parameters_, mesh.data(), device, settings.reducer);
   optimizer_ = std::make_unique<Optimizer>(parameters_, mesh, device, settings.optimizer);
 
   const std::int64_t count = settings.micro_batch * settings.length;
   const auto bytes = static_cast<std::size_t>(count) * 4;
-  ids_ = device.allocate(bytes);
+  const StepLayout layout(settings_);
+  input_ = device.allocate(layout.bytes());
   positions_ = device.allocate(bytes);
-  targets_ = device.allocate(bytes);
   losses_ = device.allocate(bytes);
-  scalars_ = device.allocate(sizeof(Scalars));
-  host_scalars_ = device.allocate_host(sizeof(Scalars));
+  for (InFlight& slot : in_flight_) {
+    slot.input = device.allocate_host(layout.bytes());
+    slot.output = device.allocate_host(sizeof(Scalars));
+    slot.done = device.make_event();
+  }
 
   std::vector<std::int32_t> positions(static_cast<std::size_t>(count));
   for (std::int64_t i = 0; i < count; ++i)
     positions[static_cast<std::size_t>(i)] = static_cast<std::int32_t>(i % settings.length);
-  device.copy_to_device(device.compute_stream(), tokens(positions_, count), positions.data());
+  device.copy_to_device(device.compute_stream(), Tensor(positions_.data(), DType::i32, {count}), positions.data());
   device.compute_stream().synchronize();
 }
 
@@ -66,76 +87,125 @@ Context Engine::context(bool training) {
                  .reducer = training ? reducer_.get() : nullptr,
                  .training = training,
                  .recompute_blocks = training && settings_.recompute_blocks,
-                 .step = &scalars_in(scalars_)->step};
+                 .step = &StepLayout::scalars(input_)->step};
 }
 
-Batch Engine::upload(const HostBatch& batch, std::int64_t first, std::int64_t samples) {
+// Samples [first, first + samples) of the input in device memory.
+Batch Engine::micro_batch(std::int64_t first, std::int64_t samples) const {
+  const StepLayout layout(settings_);
   const std::int64_t count = samples * settings_.length, offset = first * settings_.length;
   Batch micro;
   micro.samples = samples;
   micro.length = settings_.length;
-  micro.ids = tokens(ids_, count);
-  micro.positions = tokens(positions_, count);
-  micro.targets = tokens(targets_, count);
-  device_.copy_to_device(device_.compute_stream(), micro.ids, batch.inputs + offset);
-  device_.copy_to_device(device_.compute_stream(), micro.targets, batch.targets + offset);
+  micro.ids = Tensor(layout.ids(input_) + offset, DType::i32, {count});
+  micro.targets = Tensor(layout.targets(input_) + offset, DType::i32, {count});
+  micro.positions = Tensor(positions_.data(), DType::i32, {count});
   return micro;
 }
 
-double Engine::take_loss() {
+void Engine::step(std::int64_t step, const HostBatch& batch, double learning_rate) {
+  assert(batch.samples == settings_.samples);
+  InFlight& slot = in_flight_[static_cast<std::size_t>(step) % in_flight_.size()];
+  settle(slot);
+
+  const StepLayout layout(settings_);
+  *layout.scalars(slot.input) = {0.0, 0.0, optimizer_->scalars(step + 1, learning_rate),
+                                 1.0f / static_cast<float>(std::max<std::int64_t>(batch.valid_tokens, 1)),
+                                 static_cast<std::uint32_t>(step)};
+  std::copy_n(batch.inputs, layout.tokens, layout.ids(slot.input));
+  std::copy_n(batch.targets, layout.tokens, layout.targets(slot.input));
+
   Stream& stream = device_.compute_stream();
-  device_.copy_to_host(stream, scalars_in(host_scalars_), bytes_of(scalars_in(scalars_)));
-  stream.synchronize();
-  return scalars_in(host_scalars_)->loss_sum;
+  device_.copy_to_device(stream, bytes_at(input_.data(), layout.bytes()), slot.input.data());
+  first_sample_ = batch.first_sample;
+  // The first step runs as it is: libraries choose and set up what a recording may not.
+  if (graph_) {
+    graph_->launch(stream);
+  } else if (warm_ && settings_.graph && device_.has_graphs() && mesh_.capturable()) {
+    graph_ = device_.capture([&] { queue_step(); });
+    graph_->launch(stream);
+  } else {
+    queue_step();
+    warm_ = true;
+  }
+  device_.copy_to_host(stream, slot.output.data(), bytes_at(input_.data(), sizeof(Scalars)));
+  stream.record(*slot.done);
+  slot.step = step;
+  slot.valid_tokens = batch.valid_tokens;
+  last_ = &slot;
+  if (!device_.asynchronous()) settle(slot);
 }
 
-Engine::StepResult Engine::step(std::int64_t step, const HostBatch& batch, double learning_rate) {
-  assert(batch.samples % settings_.micro_batch == 0);
-  Scalars* const scalars = scalars_in(scalars_);
-  *scalars_in(host_scalars_) = {0.0, 1.0f / static_cast<float>(std::max<std::int64_t>(batch.valid_tokens, 1)),
-                                static_cast<std::uint32_t>(step)};
-  device_.copy_to_device(device_.compute_stream(), bytes_of(scalars), host_scalars_.data());
+// Everything between the input in device memory and the parameters after the update. Reads nothing of the host that
+// changes from step to step, so that a recording of it can be replayed.
+void Engine::queue_step() {
+  Scalars* const scalars = StepLayout::scalars(input_);
   device_.ops().fill(parameters_.flat_gradients(), 0.0f);
 
   Context c = context(/*training=*/true);
   const Tensor losses(losses_.data(), DType::f32, {settings_.micro_batch * settings_.length});
-  for (std::int64_t first = 0; first < batch.samples; first += settings_.micro_batch) {
-    const Batch micro = upload(batch, first, settings_.micro_batch);
-    c.first_sample = static_cast<std::uint32_t>(batch.first_sample + first);
-    reducer_->begin(/*last_micro_batch=*/first + settings_.micro_batch >= batch.samples);
-    model_->train(c, micro, &scalars->loss_scale, losses);
+  for (std::int64_t first = 0; first < settings_.samples; first += settings_.micro_batch) {
+    c.first_sample = static_cast<std::uint32_t>(first_sample_ + first);
+    reducer_->begin(/*last_micro_batch=*/first + settings_.micro_batch >= settings_.samples);
+    model_->train(c, micro_batch(first, settings_.micro_batch), &scalars->loss_scale, losses);
     c.ops.sum(losses, &scalars->loss_sum);
   }
+  mesh_.data().all_reduce(Tensor(&scalars->loss_sum, DType::f64, {1}), Reduction::sum, c.stream(), "loss");
   reducer_->finish();
-  optimizer_->measure_norm();
+  optimizer_->update(&scalars->adamw, &scalars->loss_sum, &scalars->squared_norm);
+}
 
-  StepResult result;
-  result.gradient_norm = optimizer_->norm();
-  result.loss = take_loss();
-  mesh_.data().all_reduce_host(&result.loss, 1, Reduction::sum, "loss");
-  result.loss /= static_cast<double>(std::max<std::int64_t>(batch.valid_tokens, 1));
+Engine::StepResult Engine::result_of(const InFlight& step) const {
+  const Scalars& scalars = *StepLayout::scalars(step.output);
+  return {scalars.loss_sum / static_cast<double>(std::max<std::int64_t>(step.valid_tokens, 1)),
+          std::sqrt(scalars.squared_norm)};
+}
+
+void Engine::settle(InFlight& slot) {
+  if (slot.step < 0) return;
+  slot.done->synchronize();
+  const StepResult result = result_of(slot);
   if (!std::isfinite(result.loss) || !std::isfinite(result.gradient_norm))
     throw Error(fmt::format("step {}: loss {} and gradient norm {} are not finite; the parameters were not changed. "
                             "Lower optimizer.learning_rate, or resume from the last checkpoint",
-                            step, result.loss, result.gradient_norm),
+                            slot.step, result.loss, result.gradient_norm),
                 kExitFailure, /*on_all_ranks=*/true);
-  optimizer_->update(step + 1, learning_rate);
-  return result;
+  slot.step = -1;
+}
+
+Engine::StepResult Engine::result() {
+  assert(last_);
+  last_->done->synchronize();
+  return result_of(*last_);
+}
+
+void Engine::finish() {
+  if (!last_) return;
+  InFlight& last = *last_;
+  for (InFlight& slot : in_flight_)  // the earlier one first
+    if (&slot != &last) settle(slot);
+  settle(last);
 }
 
 double Engine::evaluate(const HostBatch& batch) {
-  Scalars* const scalars = scalars_in(scalars_);
-  *scalars_in(host_scalars_) = {};
-  device_.copy_to_device(device_.compute_stream(), bytes_of(scalars), host_scalars_.data());
+  Stream& stream = device_.compute_stream();
+  Scalars* const scalars = StepLayout::scalars(input_);
+  Scalars host{};
+  device_.copy_to_device(stream, bytes_at(scalars, sizeof host), &host);
   Context c = context(/*training=*/false);
   for (std::int64_t first = 0; first < batch.samples; first += settings_.micro_batch) {
     const std::int64_t samples = std::min(settings_.micro_batch, batch.samples - first);
-    const Batch micro = upload(batch, first, samples);
+    const std::int64_t offset = first * settings_.length;
+    const Batch micro = micro_batch(0, samples);
+    device_.copy_to_device(stream, micro.ids, batch.inputs + offset);
+    device_.copy_to_device(stream, micro.targets, batch.targets + offset);
     const Tensor losses(losses_.data(), DType::f32, {samples * settings_.length});
     model_->evaluate(c, micro, losses);
     c.ops.sum(losses, &scalars->loss_sum);
   }
-  return take_loss();
+  device_.copy_to_host(stream, &host, bytes_at(scalars, sizeof host));
+  stream.synchronize();
+  return host.loss_sum;
 }
 
 }  // namespace heddle

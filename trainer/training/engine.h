@@ -2,6 +2,7 @@
 // a mesh. It knows nothing of files, periods or people; the training loop (loop.h) does.
 #pragma once
 
+#include <array>
 #include <cstdint>
 #include <memory>
 
@@ -22,9 +23,11 @@ struct EngineSettings {
   std::uint64_t seed = 0;
   bool recompute_blocks = false;
   std::int64_t micro_batch = 1;  // samples per pass on this rank
+  std::int64_t samples = 0;      // of this rank in a step, a multiple of the micro-batch; 0: one micro-batch
   std::int64_t length = 1;       // tokens per sample
   OptimizerSettings optimizer;
   GradientReducer::Settings reducer;
+  bool graph = true;  // where the device has graphs: record the step once and replay it
 };
 
 // This rank's slice of a global batch, in host memory: samples [first_sample, first_sample + samples) of it.
@@ -45,9 +48,15 @@ class Engine {
     double loss = 0;           // mean over the valid tokens of the global batch, before the update
     double gradient_norm = 0;  // before clipping
   };
-  // Update number `step` (from 0). Throws Error before anything is changed if loss or norm is not finite. The number
-  // of samples is a multiple of the micro-batch.
-  StepResult step(std::int64_t step, const HostBatch& batch, double learning_rate);
+  // Queues update number `step` (from 0) with settings.samples samples, and returns: the host waits only for the step
+  // before the last. A step whose loss or norm is not finite changes no parameter, and no later one does; it is
+  // thrown as an Error, on all ranks alike, by a later call of step() or finish() (on a device that does not run
+  // beside the host by this one).
+  void step(std::int64_t step, const HostBatch& batch, double learning_rate);
+  // Of the last step; waits for it.
+  StepResult result();
+  // Waits for all steps; throws if one of them was not finite.
+  void finish();
 
   // Sum of the losses of this rank's tokens; no dropout. Any number of samples.
   double evaluate(const HostBatch& batch);
@@ -58,8 +67,20 @@ class Engine {
 
  private:
   Context context(bool training);
-  Batch upload(const HostBatch& batch, std::int64_t first, std::int64_t samples);
-  double take_loss();
+  Batch micro_batch(std::int64_t first, std::int64_t samples) const;
+  void queue_step();
+  struct InFlight;
+  StepResult result_of(const InFlight& step) const;
+  void settle(InFlight& step);
+
+  // What a step reads beside the parameters, in host memory that is filled again when the step is done, and what it
+  // leaves there. Two of them: the host prepares a step while the device runs the one before.
+  struct InFlight {
+    Memory input, output;
+    std::unique_ptr<Event> done;
+    std::int64_t step = -1;  // -1: none, or its result has been seen to be good
+    std::int64_t valid_tokens = 0;
+  };
 
   EngineSettings settings_;
   Device& device_;
@@ -69,8 +90,13 @@ class Engine {
   Tape tape_;
   std::unique_ptr<GradientReducer> reducer_;
   std::unique_ptr<Optimizer> optimizer_;
-  Memory ids_, positions_, targets_;  // of one micro-batch
-  Memory losses_, scalars_, host_scalars_;
+  Memory input_;              // of a whole step (StepLayout in engine.cpp)
+  Memory positions_, losses_;  // of one micro-batch
+  std::array<InFlight, 2> in_flight_;
+  InFlight* last_ = nullptr;
+  std::int64_t first_sample_ = 0;  // of this rank in the global batch: the same in every step
+  std::unique_ptr<Graph> graph_;
+  bool warm_ = false;  // a step has run without being recorded
 };
 
 }  // namespace heddle

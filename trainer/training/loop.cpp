@@ -87,6 +87,7 @@ class Loop {
         break;
       }
     }
+    if (taken_) end_.last_loss = run_.engine.result().loss;
     end_.state = state_;
     if (end_.reason.empty()) end_.reason = "nothing left to do";
     return end_;
@@ -114,11 +115,12 @@ class Loop {
   void take_step() {
     run_.session.set_progress(state_.step, "training step");
     const double rate = schedule_.rate(state_.step);
-    const Engine::StepResult result = run_.engine.step(state_.step, run_.data.batch(state_.step), rate);
+    run_.engine.step(state_.step, run_.data.batch(state_.step), rate);
     ++state_.step;
-    end_.last_loss = result.loss;
+    taken_ = true;
     if (!log_.due(state_.step, tokens(), seconds_since(start_)) || !rank0()) return;
 
+    const Engine::StepResult result = run_.engine.result();
     MetricsRecord record;
     record.step = state_.step;
     record.tokens = tokens();
@@ -141,6 +143,7 @@ class Loop {
   }
 
   void validate() {
+    run_.engine.finish();
     run_.session.set_progress(state_.step, "validation");
     const Clock::time_point begin = Clock::now();
     const double loss = validation_loss(run_.engine, run_.data, run_.mesh, run_.options.train.global_batch,
@@ -176,6 +179,7 @@ class Loop {
 
   void save() {
     if (saved_step_ == state_.step) return;
+    run_.engine.finish();
     run_.session.set_progress(state_.step, "saving a checkpoint");
     const Clock::time_point begin = Clock::now();
     state_.seconds = seconds_;
@@ -213,6 +217,7 @@ class Loop {
   const double first_seconds_ = state_.seconds;
   double seconds_ = state_.seconds;  // of training, by rank 0's clock, as of the last decision
   bool is_best_ = false;
+  bool taken_ = false;  // a step, in this call
   std::int64_t saved_step_ = -1;
   std::optional<MetricsWriter> metrics_;
   std::optional<ProgressLine> progress_;

@@ -47,7 +47,8 @@ StepPlan plan_step(const EngineSettings& settings, Layout layout, int rank, Devi
   plan.workspace_bytes = device->largest_matmul_workspace();
   if (settings.reducer.wire != DType::f32 && layout.data_parallel > 1)
     plan.wire_bytes = static_cast<std::size_t>(table.flat_count()) * size_of(settings.reducer.wire);
-  plan.batch_bytes = static_cast<std::size_t>(settings.micro_batch * settings.length) * 4 * 4;
+  const std::int64_t samples = std::max(settings.samples, settings.micro_batch);
+  plan.batch_bytes = static_cast<std::size_t>((samples + settings.micro_batch) * settings.length) * 2 * 4;
   return plan;
 }
 

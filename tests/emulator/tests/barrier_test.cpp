@@ -57,8 +57,7 @@ std::vector<bool> transposes_right() {
   return right_for_seeds(
       [&] {
         std::vector<float> out(rows * columns);
-        launch<&transpose<AfterWriting, AfterReading>>({dim3(1, rows / 32), dim3(32, 8), sizeof(Tile)},
-                                                       nullptr, in.data(), out.data(), rows, columns);
+        run_now<&transpose<AfterWriting, AfterReading>>({dim3(1, rows / 32), dim3(32, 8), sizeof(Tile)}, in.data(), out.data(), rows, columns);
         return out;
       },
       expected);
@@ -96,7 +95,7 @@ std::vector<bool> rotates_right() {
   return right_for_seeds(
       [&] {
         std::vector<int> values = start;
-        launch<&rotate<AfterWriting, AfterReading>>({1, 32, 128}, nullptr, values.data(), 5);
+        run_now<&rotate<AfterWriting, AfterReading>>({1, 32, 128}, values.data(), 5);
         return values;
       },
       expected);
@@ -132,7 +131,7 @@ std::vector<bool> gathers_right(int threads, int scale, int distance) {
   return right_for_seeds(
       [&] {
         std::vector<int> out(threads);
-        launch<&gather<Barrier>>({1, static_cast<unsigned>(threads), 512}, nullptr, in.data(), out.data(),
+        run_now<&gather<Barrier>>({1, static_cast<unsigned>(threads), 512}, in.data(), out.data(),
                                  scale, distance);
         return out;
       },
@@ -204,7 +203,7 @@ TEST(EmulatedBarrier, WarpsGoOnInAnotherOrder) {
   const auto repeated = for_seeds(8, [] {
     std::vector<unsigned> order(16);
     unsigned next = 0;
-    launch<&note_warps>({1, 256}, nullptr, order.data(), &next);
+    run_now<&note_warps>({1, 256}, order.data(), &next);
     return std::equal(order.begin(), order.begin() + 8, order.begin() + 8);
   });
   EXPECT_LE(std::count(repeated.begin(), repeated.end(), true), 1);
@@ -233,7 +232,7 @@ std::vector<bool> fragments_right() {
   return right_for_seeds(
       [] {
         std::vector<std::uint32_t> out(128);
-        launch<&load_fragment<AfterWriting>>({1, 32, 512}, nullptr, out.data());
+        run_now<&load_fragment<AfterWriting>>({1, 32, 512}, out.data());
         return out;
       },
       expected);
@@ -260,7 +259,7 @@ TEST(EmulatedBarrier, Votes) {
       expected[3 * i + 1] = threshold > 0;
       expected[3 * i + 2] = threshold == 96;
     }
-    launch<&votes>({1, 128}, nullptr, out.data(), threshold);
+    run_now<&votes>({1, 128}, out.data(), threshold);
     EXPECT_EQ(out, expected) << threshold;
   }
 }
@@ -279,7 +278,7 @@ __global__ void read_shared(float* out, bool* zeroed_bf16) {
 TEST(EmulatedBarrier, SharedMemoryStartsAsNaNInEveryBlock) {
   std::vector<float> out(3 * 64);
   bool bf16_is_number = false;
-  launch<&read_shared>({3, 64, 64 * 6}, nullptr, out.data(), &bf16_is_number);
+  run_now<&read_shared>({3, 64, 64 * 6}, out.data(), &bf16_is_number);
   for (float x : out) EXPECT_TRUE(std::isnan(x));
   EXPECT_FALSE(bf16_is_number);
 }

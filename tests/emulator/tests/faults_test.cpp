@@ -21,7 +21,7 @@ template <auto Kernel, typename... Arguments>
 void expect_fault(const LaunchShape& shape, std::initializer_list<const char*> parts,
                   Arguments... arguments) {
   for (const std::string& text :
-       for_seeds(kManySeeds, [&] { return fault_of([&] { launch<Kernel>(shape, nullptr, arguments...); }); }))
+       for_seeds(kManySeeds, [&] { return fault_of([&] { run_now<Kernel>(shape, arguments...); }); }))
     for (const char* part : parts) EXPECT_CONTAINS(text, part);
 }
 
@@ -46,9 +46,9 @@ __global__ void one_returns(int* out, bool early) {
 
 TEST(EmulatorFault, LaneThatReturnedBeforeAShuffle) {
   std::vector<int> out(32);
-  launch<&one_returns>({1, 32}, nullptr, out.data(), false);
+  run_now<&one_returns>({1, 32}, out.data(), false);
   for (const std::string& text : for_seeds(kManySeeds, [&] {
-         return fault_of([&] { launch<&one_returns>({1, 32}, nullptr, out.data(), true); });
+         return fault_of([&] { run_now<&one_returns>({1, 32}, out.data(), true); });
        }))
     EXPECT_TRUE(text.find("lane 5 of warp 0 (thread 5) has returned, but lane") != std::string::npos ||
                 text.find(", but lane 5 of its warp returned before") != std::string::npos)
@@ -131,12 +131,12 @@ __global__ void write_shared(int offset) {
 }
 
 TEST(EmulatorFault, WritesBesideSharedMemory) {
-  for (int offset : {0, 255}) launch<&write_shared>({2, 32, sizeof(Bytes)}, nullptr, offset);
+  for (int offset : {0, 255}) run_now<&write_shared>({2, 32, sizeof(Bytes)}, offset);
   expect_fault<&write_shared>({1, 32, sizeof(Bytes)},
                               {"byte 256 of its 256 bytes of shared memory has been written"}, 256);
   expect_fault<&write_shared>({1, 32, sizeof(Bytes)}, {"byte 4000 of its 256 bytes"}, 4000);
   expect_fault<&write_shared>({1, 32, sizeof(Bytes)}, {"bytes before its shared memory"}, -1);
-  launch<&write_shared>({1, 32, sizeof(Bytes)}, nullptr, 0);  // the guard is whole again
+  run_now<&write_shared>({1, 32, sizeof(Bytes)}, 0);  // the guard is whole again
 }
 
 TEST(EmulatorFault, SharedMemoryThatTheLaunchDoesNotGive) {
@@ -146,7 +146,7 @@ TEST(EmulatorFault, SharedMemoryThatTheLaunchDoesNotGive) {
 __global__ void nothing() {}
 
 TEST(EmulatorFault, LaunchesThatCudaRefuses) {
-  launch<&nothing>({dim3(1, 2, 3), dim3(8, 4, 32), 227 << 10}, nullptr);
+  run_now<&nothing>({dim3(1, 2, 3), dim3(8, 4, 32), 227 << 10});
   expect_fault<&nothing>({1, 48}, {"not a multiple of 32"});
   expect_fault<&nothing>({1, 1056}, {"1056 x 1 x 1 threads"});
   expect_fault<&nothing>({1, dim3(0, 32)}, {"0 x 32 x 1 threads"});
@@ -171,9 +171,9 @@ __global__ void barrier_then_branch(int* out, bool broken) {
 TEST(EmulatorFault, LaterKernelsAreNotDisturbed) {
   for (int round = 0; round < 20; ++round) {
     std::vector<int> out(512, -1);
-    fault_of([&] { launch<&barrier_then_branch>({1, 512}, nullptr, out.data(), true); });
+    fault_of([&] { run_now<&barrier_then_branch>({1, 512}, out.data(), true); });
     EXPECT_EQ(out, std::vector<int>(512, -1));
-    launch<&barrier_then_branch>({1, 512}, nullptr, out.data(), false);
+    run_now<&barrier_then_branch>({1, 512}, out.data(), false);
     for (int i = 0; i < 512; ++i) ASSERT_EQ(out[i], i);
   }
 }
@@ -185,7 +185,7 @@ __global__ void throw_something() {
 }
 
 TEST(EmulatorFault, OtherExceptionsLeaveTheGridToo) {
-  EXPECT_THROW(launch<&throw_something>({1, 64}, nullptr), Failure);
+  EXPECT_THROW(run_now<&throw_something>({1, 64}), Failure);
 }
 
 }  // namespace

@@ -1,0 +1,123 @@
+// The CUDA backend's device: one GPU, its streams and events.
+#pragma once
+
+#include <cuda_runtime.h>
+
+#include <functional>
+#include <memory>
+#include <string>
+#include <vector>
+
+#include "kernels/cuda/cuda_ops.h"
+#include "kernels/device.h"
+
+namespace heddle {
+
+class CudaEvent final : public Event {
+ public:
+  CudaEvent();
+  ~CudaEvent() override;
+  CudaEvent(const CudaEvent&) = delete;
+  CudaEvent& operator=(const CudaEvent&) = delete;
+
+  bool ready() const override;
+  void synchronize() override;
+  cudaEvent_t handle() const { return event_; }
+
+ private:
+  cudaEvent_t event_ = nullptr;
+};
+
+class CudaStream final : public Stream {
+ public:
+  enum class Priority { normal, high };
+
+  explicit CudaStream(Priority priority);
+  ~CudaStream() override;
+  CudaStream(const CudaStream&) = delete;
+  CudaStream& operator=(const CudaStream&) = delete;
+
+  void record(Event& event) override;
+  void wait(Event& event) override;
+  void synchronize() override;
+  cudaStream_t handle() const { return stream_; }
+
+ private:
+  cudaStream_t stream_ = nullptr;
+};
+
+class CudaGraph final : public Graph {
+ public:
+  // Takes over `captured`. `launched` is called after each launch.
+  CudaGraph(cudaGraph_t captured, std::vector<std::function<void()>> launched);
+  ~CudaGraph() override;
+  CudaGraph(const CudaGraph&) = delete;
+  CudaGraph& operator=(const CudaGraph&) = delete;
+
+  void launch(Stream& stream) override;
+  std::size_t node_count() const override { return node_count_; }
+
+ private:
+  cudaGraphExec_t executable_ = nullptr;
+  std::size_t node_count_ = 0;
+  std::vector<std::function<void()>> launched_;
+};
+
+class CudaDevice final : public Device {
+ public:
+  explicit CudaDevice(int index);
+  ~CudaDevice() override;
+
+  DeviceKind kind() const override { return DeviceKind::cuda; }
+  std::string description() const override;
+
+  Memory allocate(std::size_t bytes) override;
+  Memory allocate_host(std::size_t bytes) override;
+
+  Stream& compute_stream() override { return compute_; }
+  // Communication: its kernels go first, so that others wait for them as short as possible.
+  std::unique_ptr<Stream> make_stream() override;
+  std::unique_ptr<Event> make_event() override;
+
+  void copy_to_device(Stream& stream, const Tensor& device, const void* host) override;
+  void copy_to_host(Stream& stream, void* host, const Tensor& device) override;
+
+  void copy_on_device(Stream& stream, const Tensor& from, const Tensor& to) override;
+
+  Ops& ops() override { return *ops_; }
+
+  bool asynchronous() const override { return true; }
+  bool has_graphs() const override { return true; }
+  std::unique_ptr<Graph> capture(const std::function<void()>& body) override;
+  // For what queues work on streams of its own and keeps account of it. The number of the capture under way,
+  // from 1; 0: none.
+  int capture_number() const { return capturing_ ? captures_ : 0; }
+  // During a capture: `join` is called before it ends and makes compute_stream() wait for the caller's
+  // stream; `launched` is called after each launch of the graph, and lives as long as that.
+  void join_capture(std::function<void()> join, std::function<void()> launched);
+
+  double matmul_flops(DType act, double seconds) override;  // ceiling.cpp
+  double copy_bandwidth(double seconds) override;           // ceiling.cpp
+
+  int index() const { return index_; }
+
+ private:
+  // Makes the GPU the thread's own before anything is created on it.
+  struct Selected {
+    explicit Selected(int index);
+  };
+
+  const int index_;
+  const Selected selected_;
+  cudaDeviceProp properties_{};
+  CudaStream compute_;
+  std::unique_ptr<CudaOps> ops_;
+
+  std::vector<std::function<void()>> end_capture();  // what is to be called after launches
+
+  bool capturing_ = false;
+  int captures_ = 0;
+  std::vector<std::function<void()>> joins_, launched_;  // of the capture under way
+};
+
+}  // namespace heddle
