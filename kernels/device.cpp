@@ -20,8 +20,4 @@ const char* name_of(DeviceKind kind) {
   return "?";
 }
 
-std::unique_ptr<Graph> Device::capture(const std::function<void()>&) {
-  throw error("device {} cannot record work", name_of(kind()));
-}
-
 }  // namespace heddle

@@ -38,14 +38,6 @@ class Stream {
   virtual void synchronize() = 0;         // the host waits for all queued work
 };
 
-// Work that was recorded once and is started again as a whole, with the same pointers and arguments.
-class Graph {
- public:
-  virtual ~Graph() = default;
-  virtual void launch(Stream& stream) = 0;
-  virtual std::size_t size() const = 0;  // pieces of work in it
-};
-
 // Owned device (or pinned host) memory, released when the object dies. 64-byte aligned at least.
 class Memory {
  public:
@@ -102,11 +94,6 @@ class Device {
 
   // Operations run beside the host, which therefore learns of their results later.
   virtual bool asynchronous() const { return false; }
-
-  virtual bool has_graphs() const { return false; }
-  // Records what `body` queues on the compute stream, and on streams that join it through events, instead of running
-  // it. Throws Error where has_graphs() is false and for work that cannot be recorded.
-  virtual std::unique_ptr<Graph> capture(const std::function<void()>& body);
 
   // The operations, queued on compute_stream().
   virtual Ops& ops() = 0;

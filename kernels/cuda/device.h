@@ -96,6 +96,7 @@ class CudaDevice final : public Device {
 
   Ops& ops() override { return *ops_; }
 
+  bool asynchronous() const override { return true; }
   bool has_graphs() const override { return true; }
   std::unique_ptr<Graph> capture(const std::function<void()>& body) override;
   // The number of the capture under way, from 1; 0: none.

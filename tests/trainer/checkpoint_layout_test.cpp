@@ -65,7 +65,7 @@ TEST(CheckpointLayout, RangesOfFlatBuffers) {
   const std::vector<std::int64_t> cuts = {0, 3, 17, 17, 33, 35};
   const std::string name = "exp_avg.w";
   for (const std::string& failure : run_ranks(static_cast<int>(cuts.size()) - 1, [&](Communicator& world) {
-         HostDevice device;
+         CpuDevice device(1);
          const std::int64_t begin = cuts[world.rank()], end = cuts[world.rank() + 1];
          Memory flat = device.allocate(static_cast<std::size_t>(end - begin) * 4 + 4);
          std::vector<CheckpointTensor> tensors;

@@ -22,6 +22,7 @@
 #include <thread>
 #include <vector>
 
+#include "kernels/cpu/device.h"
 #include "kernels/error.h"
 #include "trainer/checkpoint/checkpoint.h"
 #include "trainer/files.h"
@@ -29,48 +30,6 @@
 namespace heddle::test {
 
 namespace fs = std::filesystem;
-
-// ---- a device that is host memory ----
-
-class HostStream final : public Stream {
- public:
-  void record(Event&) override {}
-  void wait(Event&) override {}
-  void synchronize() override {}
-};
-
-class HostEvent final : public Event {
- public:
-  bool ready() const override { return true; }
-  void synchronize() override {}
-};
-
-class HostDevice final : public Device {
- public:
-  DeviceKind kind() const override { return DeviceKind::cpu; }
-  std::string description() const override { return "host memory for tests"; }
-  Memory allocate(std::size_t bytes) override {
-    void* data = std::aligned_alloc(64, (bytes + 64) / 64 * 64);
-    std::memset(data, 0, bytes);
-    return Memory(data, bytes, [](void* p) { std::free(p); });
-  }
-  Memory allocate_host(std::size_t bytes) override { return allocate(bytes); }
-  Stream& compute_stream() override { return stream_; }
-  std::unique_ptr<Stream> make_stream() override { return std::make_unique<HostStream>(); }
-  std::unique_ptr<Event> make_event() override { return std::make_unique<HostEvent>(); }
-  void copy_to_device(Stream&, const Tensor& device, const void* host) override {
-    EXPECT_TRUE(device.contiguous());
-    std::memcpy(device.data, host, device.bytes());
-  }
-  void copy_to_host(Stream&, void* host, const Tensor& device) override {
-    EXPECT_TRUE(device.contiguous());
-    std::memcpy(host, device.data, device.bytes());
-  }
-  Ops& ops() override { throw error("no operations in this test"); }
-
- private:
-  HostStream stream_;
-};
 
 // ---- threads as ranks ----
 
@@ -304,7 +263,7 @@ class RankModel {
     return true;
   }
 
-  mutable HostDevice device;
+  mutable CpuDevice device{1};
   std::vector<CheckpointTensor> tensors;
 
  private:

@@ -107,6 +107,8 @@ void declare_upkeep(Options& o, OptionTable& table) {
 
   table.section("device", "what computes");
   table.add_choice("device", &o.device.device, "device of every rank");
+  table.add("graph", &o.device.graph,
+            "cuda: record a whole training step as a CUDA graph and replay it; same bits, less work for the host");
 }
 
 void declare(GenerationOptions& o, OptionTable& table) {

@@ -142,6 +142,7 @@ struct LogOptions {
 
 struct DeviceOptions {
   DeviceKind device = DeviceKind::cpu;
+  bool graph = true;  // CUDA: record a training step once and replay it
   bool operator==(const DeviceOptions&) const = default;
 };
 
