@@ -59,6 +59,6 @@ std::unique_ptr<Communicator> make_nccl_communicator(GpuGroup group);
 std::string nccl_version();
 
 // Through host memory and MPI, where ranks share a GPU.
-std::unique_ptr<Communicator> make_staged_communicator(GpuGroup group);
+std::unique_ptr<Communicator> make_staged_communicator(std::unique_ptr<Communicator> host, Device& device);
 
 }  // namespace heddle

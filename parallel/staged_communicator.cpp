@@ -107,8 +107,8 @@ void StagedCommunicator::reduce_scatter(const Tensor& in, const Tensor& out, Eve
   stream_->record(done);
 }
 
-std::unique_ptr<Communicator> make_staged_communicator(GpuGroup group) {
-  return std::make_unique<StagedCommunicator>(std::move(group.host), group.device);
+std::unique_ptr<Communicator> make_staged_communicator(std::unique_ptr<Communicator> host, Device& device) {
+  return std::make_unique<StagedCommunicator>(std::move(host), device);
 }
 
 }  // namespace heddle

@@ -102,6 +102,7 @@ class NcclCommunicator::CapturedCalls final : public GraphGuest {
   void join(Stream& compute) override {
     communicator_.stream_.record(communicator_.leave_);
     compute.wait(communicator_.leave_);
+    communicator_.calls_.reserve(calls_.size());
   }
   void before_launch(Stream& launched_on) override {
     communicator_.make_room(calls_.size());
@@ -126,9 +127,6 @@ bool NcclCommunicator::stream_is_capturing() {
 }
 
 void NcclCommunicator::make_room(std::size_t calls) {
-  if (calls > QueuedCalls::kMostUnfinished)
-    throw error("a graph with {} collectives of group {}: at most {} are supported", calls, name(),
-                QueuedCalls::kMostUnfinished);
   if (!calls_.has_room(calls)) stream_.synchronize();
 }
 

@@ -17,10 +17,10 @@ namespace heddle {
 
 class QueuedCalls {
  public:
-  static constexpr std::size_t kMostUnfinished = 8192;
-
   explicit QueuedCalls(Device& device);
 
+  // Makes it possible to queue so many calls at once, and as many again before they are finished. Allocates.
+  void reserve(std::size_t calls);
   bool has_room(std::size_t calls) const;  // for so many more; else wait for the GPU first
   void add(const CollectiveCall* calls, std::size_t count);
   void count_finished_on(CudaStream& stream);  // what was queued on it so far includes one more call
@@ -34,7 +34,7 @@ class QueuedCalls {
   Memory device_count_;  // u64; the GPU's own
   Memory host_count_;    // u64, pinned: its copy, which the GPU writes
   mutable std::mutex mutex_;
-  std::vector<CollectiveCall> ring_;  // of kMostUnfinished
+  std::vector<CollectiveCall> ring_;  // call n, from 0, is at n modulo its size
   std::uint64_t queued_ = 0;
 };
 
