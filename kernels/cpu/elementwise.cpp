@@ -2,6 +2,7 @@
 #include <cstring>
 
 #include "kernels/checks.h"
+#include "kernels/copy_plan.h"
 #include "kernels/cpu/cpu_ops.h"
 #include "kernels/cpu/dispatch.h"
 #include "kernels/cpu/parallel.h"
@@ -12,36 +13,6 @@ namespace heddle {
 using namespace cpu;
 
 namespace {
-
-// A copy between two layouts of the same elements as rows of contiguous elements: neighbouring dimensions
-// that lie behind one another in both layouts are one dimension.
-struct CopyPlan {
-  std::int64_t width = 1;  // elements of a row
-  Shape outer;             // the other dimensions; their count() is the number of rows
-  Shape from_stride, to_stride;
-
-  CopyPlan(const Tensor& from, const Tensor& to) {
-    int dim = from.rank() - 1;
-    for (; dim >= 0; --dim) {
-      if (from.shape[dim] != 1 && (from.stride[dim] != width || to.stride[dim] != width)) break;
-      width *= from.shape[dim];
-    }
-    for (int d = 0; d <= dim; ++d) {
-      outer.push_back(from.shape[d]);
-      from_stride.push_back(from.stride[d]);
-      to_stride.push_back(to.stride[d]);
-    }
-  }
-
-  std::int64_t offset(std::int64_t row, const Shape& stride) const {
-    std::int64_t offset = 0;
-    for (int d = outer.rank() - 1; d >= 0; --d) {
-      offset += row % outer[d] * stride[d];
-      row /= outer[d];
-    }
-    return offset;
-  }
-};
 
 template <typename From, typename To>
 void copy_elements(const From* from, To* to, std::int64_t count) {
@@ -94,8 +65,10 @@ void CpuOps::copy(const Tensor& from, const Tensor& to) {
         return copy_strided<std::uint8_t, std::uint8_t>(threads_, from, to);
       case 2:
         return copy_strided<std::uint16_t, std::uint16_t>(threads_, from, to);
-      default:
+      case 4:
         return copy_strided<std::uint32_t, std::uint32_t>(threads_, from, to);
+      default:
+        return copy_strided<std::uint64_t, std::uint64_t>(threads_, from, to);
     }
   }
   if (from.dtype == DType::f32)

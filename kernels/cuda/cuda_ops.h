@@ -38,7 +38,14 @@ class CudaOps final : public Ops {
   CudaOps(const CudaOps&) = delete;
   CudaOps& operator=(const CudaOps&) = delete;
 
-  // --- matmul.cpp (cuBLASLt) and matmul.cu ---
+  // Whether the first use of a shape times several of cuBLASLt's algorithms, on the operands that it is given, and
+  // keeps the fastest; off: the one that cuBLASLt's heuristic prefers. A race may end differently in another run or on
+  // another rank, and the algorithm decides the last bits of a product: with it, neither do runs repeat bit by bit nor
+  // do ranks that compute the same product (what tensor parallelism does not split) agree on its last bits. Shapes that
+  // are first used while a graph is captured are not timed. For benchmarks and single-rank runs.
+  void set_autotune(bool autotune);
+
+  // --- matmul.cpp (cuBLASLt) and row_invariant_matmul.cu ---
   void matmul(const Matmul& m) override;
   std::size_t matmul_workspace(const Matmul& m) override;
   void parameters_changed() override;

@@ -21,7 +21,7 @@ void AsyncCopies::issue(void* shared, const void* global, std::size_t size, std:
 
 void AsyncCopies::wait(unsigned pending_groups) {
   // Groups before this one are done; copies that were not committed belong to no group yet.
-  const std::uint32_t first_pending = open_group_ > pending_groups ? open_group_ - pending_groups : 0;
+  const std::uint64_t first_pending = open_group_ > pending_groups ? open_group_ - pending_groups : 0;
   const auto end = std::find_if(waiting_.begin(), waiting_.end(),
                                 [&](const Copy& copy) { return copy.group >= first_pending; });
   std::for_each(waiting_.begin(), end, [](Copy& copy) { copy.arrive(); });

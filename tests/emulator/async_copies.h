@@ -27,7 +27,7 @@ class AsyncCopies {
     std::byte* shared;
     const void* global;
     std::uint32_t size, bytes;
-    std::uint32_t group;
+    std::uint64_t group;
     bool arrived;
     Where where;
 
@@ -35,13 +35,13 @@ class AsyncCopies {
   };
   // Copies that no wait has covered.
   const std::vector<Copy>& waiting() const { return waiting_; }
-  void clear() { waiting_.clear(), open_group_ = 0; }
+  void clear() { waiting_.clear(); }
 
  private:
   void arrive_one(Random& random);
 
   std::vector<Copy> waiting_;     // in the order of their groups
-  std::uint32_t open_group_ = 0;  // of copies not yet committed
+  std::uint64_t open_group_ = 0;  // of copies not yet committed
 };
 
 }  // namespace heddle::emulator

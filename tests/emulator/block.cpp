@@ -18,10 +18,11 @@ bool same_text(const char* a, const char* b) {
   return a == b || std::strcmp(a, b) == 0;
 }
 
-// Whether two threads have called the same operation from the same place.
-bool same_place(const char* operation, const Where& where, const char* other_operation, const Where& other) {
-  return where.line() == other.line() && where.column() == other.column() &&
-         same_text(operation, other_operation) && same_text(where.file_name(), other.file_name());
+// Whether two threads have called from the same place. Instances of a template are places of their own: what
+// their lanes bring along has different types.
+bool same_place(const Where& a, const Where& b) {
+  return a.line() == b.line() && a.column() == b.column() && same_text(a.file_name(), b.file_name()) &&
+         same_text(a.function_name(), b.function_name());
 }
 
 }  // namespace
@@ -178,7 +179,6 @@ void Block::leave() {
   Warp& warp = this->warp();
   if (!running_->copies.waiting().empty()) fault_unwaited_copies();
   if (warp.meeting != 0) fault_cannot_meet(nullptr, {});
-  running_->copies.clear();
   warp.returned |= lane_bit();
   ++returned_;
   if (arrived_.threads > 0) release_barrier_if_complete();
@@ -190,8 +190,7 @@ void* const* Block::meet(const char* operation, void* slot, const Where& where) 
   Warp& warp = this->warp();
   const std::uint32_t bit = lane_bit();
   running_->copies.pass(*random_);
-  if ((warp.returned | warp.at_barrier) != 0 ||
-      (warp.meeting != 0 && !same_place(operation, where, warp.operation, warp.where)))
+  if ((warp.returned | warp.at_barrier) != 0 || (warp.meeting != 0 && !same_place(where, warp.where)))
     fault_cannot_meet(operation, where);
   warp.operation = operation;
   warp.where = where;
@@ -214,8 +213,7 @@ Block::Votes Block::barrier(const char* operation, bool vote, const Where& where
   Warp& warp = this->warp();
   running_->copies.pass(*random_);
   if (warp.meeting != 0) fault_cannot_meet(operation, where);
-  if (arrived_.threads > 0 && !same_place(operation, where, barrier_operation_, barrier_where_))
-    fault_cannot_meet(operation, where);
+  if (arrived_.threads > 0 && !same_place(where, barrier_where_)) fault_cannot_meet(operation, where);
   barrier_operation_ = operation;
   barrier_where_ = where;
   warp.at_barrier |= lane_bit();

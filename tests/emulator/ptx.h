@@ -28,6 +28,11 @@ inline float exp2_approx(float x) {
   return y < kSmallest ? 0.0f : y;
 }
 
+inline float reciprocal_approx(float x) {
+  const float y = 1.0f / x;
+  return std::fabs(y) < std::numeric_limits<float>::min() ? std::copysign(0.0f, x) : y;
+}
+
 inline bfloat16 round_to_bf16(float x) {
   bfloat16 y(x);
   if (std::isnan(x)) y.bits = 0x7fff;  // the one NaN that the instruction makes

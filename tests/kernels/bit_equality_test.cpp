@@ -1,5 +1,5 @@
-// Bits that must be equal: from run to run, with any number of threads (more than ops.h asks of a backend,
-// but kept by this one), and for a row wherever it lies and whatever lies beside it (decoding with a cache
+// Bits that must be equal: from run to run, with any number of threads and in whichever order they run (more
+// than ops.h asks of a backend, but kept by all), and for a row wherever it lies and whatever lies beside it (decoding with a cache
 // relies on it).
 #include "tests/kernels/op_test.h"
 
@@ -81,15 +81,16 @@ std::vector<Bytes> run_everything(Device& device, DType act, std::int64_t rows, 
   return outputs;
 }
 
-TEST(BitEquality, AnyNumberOfThreads) {
+TEST(BitEquality, AnyNumberOfThreadsAndOrder) {
   for (DType act : {DType::f32, DType::bf16})
     for (const RowsAndWidth& size : {RowsAndWidth{300, 257}, RowsAndWidth{37, 1024}}) {
-      const auto expected = run_everything(*make_cpu_device(1), act, size.rows, size.width);
-      for (int threads : {1, 2, 3, 5}) {
-        const auto actual = run_everything(*make_cpu_device(threads), act, size.rows, size.width);
+      const auto expected =
+          run_everything(*backends_of_equal_bits().front().make(), act, size.rows, size.width);
+      for (const Backend& backend : backends_of_equal_bits()) {
+        const auto actual = run_everything(*backend.make(), act, size.rows, size.width);
         ASSERT_EQ(actual.size(), expected.size());
         for (std::size_t i = 0; i < actual.size(); ++i)
-          EXPECT_EQ(actual[i], expected[i]) << "output " << i << " with " << threads << " threads";
+          EXPECT_EQ(actual[i], expected[i]) << "output " << i << " of " << backend.name;
       }
     }
 }
@@ -163,7 +164,7 @@ TEST_P(BitEqualityTest, RowsStandAlone) {
 
 // A parameter is updated to the same bits wherever it lies in its (sharded) flat buffer.
 TEST(BitEquality, AdamWElementsStandAlone) {
-  const auto device = make_cpu_device(2);
+  const auto device = backends_of_equal_bits().back().make();
   Random random;
   constexpr std::int64_t kCount = 203;
   const Array<double> p = random.normal({kCount}), g = random.normal({kCount}), m = random.normal({kCount});

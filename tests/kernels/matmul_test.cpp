@@ -7,7 +7,6 @@
 #include <cstring>
 #include <limits>
 
-#include "kernels/cpu/ceiling.h"
 #include "kernels/error.h"
 #include "kernels/reference/activation.h"
 #include "tests/kernels/op_test.h"
@@ -253,10 +252,6 @@ TEST_P(MatmulTest, BiasGradient) {
     ops().bias_gradient(dy, dbias);
     expect_close(dbias, exact, naive, "bias_gradient " + to_string(size), 0x1p-20);
   }
-}
-
-TEST(MatmulCeiling, IsARate) {
-  for (DType dtype : {DType::f32, DType::bf16}) EXPECT_GT(measure_matmul_flops(dtype, 1, 0), 1e7);
 }
 
 }  // namespace

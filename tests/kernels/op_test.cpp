@@ -7,14 +7,6 @@
 
 namespace heddle::test {
 
-const std::vector<Backend>& all_backends() {
-  static const std::vector<Backend> backends = {
-      {"cpu1", [] { return make_cpu_device(1); }},
-      {"cpu3", [] { return make_cpu_device(3); }},
-  };
-  return backends;
-}
-
 std::vector<OpCase> all_cases() {
   std::vector<OpCase> cases;
   for (const Backend& backend : all_backends())

@@ -18,12 +18,15 @@ namespace heddle::test {
 
 using reference::Array;
 
-// A device that the operations are tested on. A new backend is a new entry of all_backends().
+// A device that the operations are tested on. The same tests are linked into one program per kind of device, each
+// with its own all_backends(): backends_cpu.cpp, backends_cuda.cpp.
 struct Backend {
   std::string name;
   std::unique_ptr<Device> (*make)();
 };
 const std::vector<Backend>& all_backends();
+// Those whose results have the same bits: numbers of threads, orders in which a GPU's threads run.
+const std::vector<Backend>& backends_of_equal_bits();
 
 struct OpCase {
   const Backend* backend;

@@ -7,6 +7,7 @@
 #include <vector>
 
 #include "kernels/error.h"
+#include "trainer/commands/bench_kernels.h"
 #include "trainer/commands/command.h"
 #include "trainer/commands/with_mpi.h"
 #include "trainer/config/check.h"
@@ -21,16 +22,22 @@ namespace {
 struct BenchOptions {
   std::string what = "step";
   std::int64_t steps = 5;
-  std::int64_t warmup_steps = 1;
-  double ceiling_seconds = 3;
+  std::int64_t warmup_steps = 2;
+  KernelBenchOptions kernels;
 };
 
 void declare(BenchOptions& o, OptionTable& table) {
   table.section("bench", "what is measured and how often");
-  table.add("what", &o.what, "benchmark: step (a whole training step of the model)", "step");
+  table.add("what", &o.what, "benchmark: step (a whole training step of the model) or kernels (every operation)", "step");
   table.add("steps", &o.steps, {1, 1000000}, "steps that are timed; the fastest and the median are printed");
   table.add("warmup_steps", &o.warmup_steps, {0, 1000}, "steps before the clock starts");
-  table.add("ceiling_seconds", &o.ceiling_seconds, {0.1, 600.0}, "time spent on measuring the matmul rate");
+  table.add("ceiling_seconds", &o.kernels.ceiling_seconds, {0.1, 600.0},
+            "time spent on measuring what the device reaches at best");
+  table.add("rows", &o.kernels.rows, {0, 1 << 24}, "kernels: tokens; 0: 16384 on a GPU, 2048 on a CPU");
+  table.add("width", &o.kernels.width, {0, 1 << 20},
+            "kernels: channels; 0: 768, 1600 and 4096 on a GPU, 768 on a CPU");
+  table.add("operations", &o.kernels.family, "kernels: one family of operations, for instance norm; all if not given");
+  table.add("seconds", &o.kernels.seconds, {0.001, 600.0}, "kernels: time spent on each operation");
 }
 
 double seconds_now() {
@@ -68,7 +75,7 @@ int bench_step(const CommandLine& line, const BenchOptions& bench, MpiSession& s
     id = static_cast<std::int32_t>(random() % static_cast<std::uint32_t>(options.model.vocabulary_size));
   const HostBatch batch{ids.data(), ids.data() + 1, samples, mesh->data_rank() * samples, tokens};
 
-  const double before = measure_ceiling(settings.act, *device, *mesh, bench.ceiling_seconds / 2);
+  const double before = measure_ceiling(settings.act, *device, *mesh, bench.kernels.ceiling_seconds / 2);
   std::vector<double> times;
   for (std::int64_t step = 0; step < bench.warmup_steps + bench.steps; ++step) {
     mesh->world().barrier("bench");
@@ -79,7 +86,7 @@ int bench_step(const CommandLine& line, const BenchOptions& bench, MpiSession& s
     mesh->world().all_reduce_host(&elapsed, 1, Reduction::max, "bench");
     if (step >= bench.warmup_steps) times.push_back(elapsed);
   }
-  const double ceiling = std::max(before, measure_ceiling(settings.act, *device, *mesh, bench.ceiling_seconds / 2));
+  const double ceiling = std::max(before, measure_ceiling(settings.act, *device, *mesh, bench.kernels.ceiling_seconds / 2));
   if (mesh->rank() != 0) return kExitDone;
 
   std::sort(times.begin(), times.end());
@@ -108,7 +115,9 @@ int bench_step(const CommandLine& line, const BenchOptions& bench, MpiSession& s
 
 int run_bench(const CommandLine& line) {
   const BenchOptions& bench = line.own<BenchOptions>();
-  if (bench.what != "step") throw usage_error("heddle bench '{}': the benchmark there is: step", bench.what);
+  if (bench.what == "kernels") return bench_kernels(line, bench.kernels);
+  if (bench.what != "step")
+    throw usage_error("heddle bench '{}': the benchmarks are: step, kernels", bench.what);
   return with_mpi(line, [&](MpiSession& session) { return bench_step(line, bench, session); });
 }
 
@@ -117,14 +126,15 @@ int run_bench(const CommandLine& line) {
 Command bench_command() {
   Command command;
   command.name = "bench";
-  command.summary = "time a training step against the machine's own matmul rate";
-  command.arguments = "[step]";
+  command.summary = "time a training step, or every operation, against the device's own matmul and copy rates";
+  command.arguments = "[step|kernels]";
   command.argument_key = "bench.what";
   command.sections = {"model", "train", "parallel", "device"};
   command.examples = {
       "heddle bench step --config configs/gpt2-small.cfg --global-batch 8 --micro-batch 8 --context-length 512",
       "mpirun -np 2 heddle bench step --config configs/gpt2-small.cfg --global-batch 8 --context-length 512 "
-      "--micro-batch 4 --threads 1"};
+      "--micro-batch 4 --threads 1",
+      "heddle bench kernels --precision bf16 --operations norm"};
   command.run = run_bench;
   command.own = OwnOptions(declare);
   return command;

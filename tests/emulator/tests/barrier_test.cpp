@@ -57,8 +57,7 @@ std::vector<bool> transposes_right() {
   return right_for_seeds(
       [&] {
         std::vector<float> out(rows * columns);
-        launch<&transpose<AfterWriting, AfterReading>>({dim3(1, rows / 32), dim3(32, 8), sizeof(Tile)},
-                                                       nullptr, in.data(), out.data(), rows, columns);
+        run_now<&transpose<AfterWriting, AfterReading>>({dim3(1, rows / 32), dim3(32, 8), sizeof(Tile)}, in.data(), out.data(), rows, columns);
         return out;
       },
       expected);
@@ -96,7 +95,7 @@ std::vector<bool> rotates_right() {
   return right_for_seeds(
       [&] {
         std::vector<int> values = start;
-        launch<&rotate<AfterWriting, AfterReading>>({1, 32, 128}, nullptr, values.data(), 5);
+        run_now<&rotate<AfterWriting, AfterReading>>({1, 32, 128}, values.data(), 5);
         return values;
       },
       expected);
@@ -106,6 +105,72 @@ TEST(EmulatedBarrier, LanesNeedSyncwarpOnBothSides) {
   EXPECT_TRUE(all((rotates_right<true, true>())));
   EXPECT_TRUE(mostly_wrong((rotates_right<false, true>())));
   EXPECT_TRUE(mostly_wrong((rotates_right<true, false>())));
+}
+
+// Thread i takes the value of thread scale * i + distance, where there is one.
+template <bool Barrier>
+__global__ void gather(const int* in, int* out, int scale, int distance) {
+  struct Values {
+    int of[128];
+  };
+  Values& shared = shared_memory<Values>();
+  const int i = threadIdx.x, size = blockDim.x, source = scale * i + distance;
+  shared.of[i] = in[i];
+  if (Barrier) __syncthreads();
+  out[i] = shared.of[source >= 0 && source < size ? source : i];
+}
+
+template <bool Barrier>
+std::vector<bool> gathers_right(int threads, int scale, int distance) {
+  std::vector<int> in(threads), expected(threads);
+  std::iota(in.begin(), in.end(), 0);
+  for (int i = 0; i < threads; ++i) {
+    const int source = scale * i + distance;
+    expected[i] = source >= 0 && source < threads ? source : i;
+  }
+  return right_for_seeds(
+      [&] {
+        std::vector<int> out(threads);
+        run_now<&gather<Barrier>>({1, static_cast<unsigned>(threads), 512}, in.data(), out.data(),
+                                 scale, distance);
+        return out;
+      },
+      expected);
+}
+
+TEST(EmulatedBarrier, NoOrderOfLanesOrWarpsIsCertain) {
+  struct Case {
+    int threads, scale, distance;
+  };
+  for (const Case& c : {Case{32, 1, -1},
+                        {32, 1, 1},
+                        {32, 1, -16},
+                        {32, 1, 16},
+                        {32, 0, 0},
+                        {32, 0, 31},
+                        {128, 1, -32},
+                        {128, 1, 32}}) {
+    EXPECT_TRUE(all(gathers_right<true>(c.threads, c.scale, c.distance)));
+    EXPECT_TRUE(mostly_wrong(gathers_right<false>(c.threads, c.scale, c.distance)))
+        << "thread " << c.scale << " i + " << c.distance << " of " << c.threads;
+  }
+}
+
+__global__ void note_warps(unsigned* order, unsigned* next) {
+  for (int phase = 0; phase < 2; ++phase) {
+    if (threadIdx.x % 32 == 0) order[atomicAdd(next, 1u)] = threadIdx.x / 32;
+    __syncthreads();
+  }
+}
+
+TEST(EmulatedBarrier, WarpsGoOnInAnotherOrder) {
+  const auto repeated = for_seeds(8, [] {
+    std::vector<unsigned> order(16);
+    unsigned next = 0;
+    run_now<&note_warps>({1, 256}, order.data(), &next);
+    return std::equal(order.begin(), order.begin() + 8, order.begin() + 8);
+  });
+  EXPECT_LE(std::count(repeated.begin(), repeated.end(), true), 1);
 }
 
 // Lanes write a row of shared memory each, and a fragment is loaded from them.
@@ -131,7 +196,7 @@ std::vector<bool> fragments_right() {
   return right_for_seeds(
       [] {
         std::vector<std::uint32_t> out(128);
-        launch<&load_fragment<AfterWriting>>({1, 32, 512}, nullptr, out.data());
+        run_now<&load_fragment<AfterWriting>>({1, 32, 512}, out.data());
         return out;
       },
       expected);
@@ -158,7 +223,7 @@ TEST(EmulatedBarrier, Votes) {
       expected[3 * i + 1] = threshold > 0;
       expected[3 * i + 2] = threshold == 96;
     }
-    launch<&votes>({1, 128}, nullptr, out.data(), threshold);
+    run_now<&votes>({1, 128}, out.data(), threshold);
     EXPECT_EQ(out, expected) << threshold;
   }
 }
@@ -177,7 +242,7 @@ __global__ void read_shared(float* out, bool* zeroed_bf16) {
 TEST(EmulatedBarrier, SharedMemoryStartsAsNaNInEveryBlock) {
   std::vector<float> out(3 * 64);
   bool bf16_is_number = false;
-  launch<&read_shared>({3, 64, 64 * 6}, nullptr, out.data(), &bf16_is_number);
+  run_now<&read_shared>({3, 64, 64 * 6}, out.data(), &bf16_is_number);
   for (float x : out) EXPECT_TRUE(std::isnan(x));
   EXPECT_FALSE(bf16_is_number);
 }

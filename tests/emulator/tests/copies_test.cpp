@@ -47,7 +47,7 @@ int right_sums() {
   for (std::size_t i = 0; i < in.size(); ++i) expected[(i / 4 + 31) % 32] += in[i];
   const auto results = for_seeds(seeds, [&] {
     std::vector<float> out(32);
-    launch<&sum_tiles<Pending, AfterWaiting, AfterReading>>({1, 32, sizeof(Stages)}, nullptr, in.data(),
+    run_now<&sum_tiles<Pending, AfterWaiting, AfterReading>>({1, 32, sizeof(Stages)}, in.data(),
                                                             out.data(), tiles);
     return out;
   });
@@ -78,7 +78,7 @@ TEST(EmulatedCopies, BytesThatAreNotCopiedBecomeZero) {
   alignas(16) const float in[4] = {1, 2, 3, 4};
   for (int bytes : {0, 4, 8, 16}) {
     std::vector<float> out(32 * 5, -1.0f);
-    launch<&copy_parts>({1, 32, sizeof(Stages)}, nullptr, static_cast<const float*>(in), out.data(), bytes);
+    run_now<&copy_parts>({1, 32, sizeof(Stages)}, static_cast<const float*>(in), out.data(), bytes);
     for (int i = 0; i < 32 * 5; ++i) {
       const float expected = i % 5 == 4 ? (bytes >= 8 ? 2.0f : 0.0f) : (i % 5 * 4 < bytes ? in[i % 5] : 0.0f);
       EXPECT_EQ(out[i], expected) << bytes << " " << i;
@@ -88,7 +88,8 @@ TEST(EmulatedCopies, BytesThatAreNotCopiedBecomeZero) {
 
 // How many lanes see their copy at once, some time before the wait, and after it.
 __global__ void watch(const float* in, unsigned* at_once, unsigned* before, unsigned* after) {
-  const volatile float& mine = shared_memory<Stages>().of[0][threadIdx.x][0];
+  volatile float& mine = shared_memory<Stages>().of[0][threadIdx.x][0];
+  mine = 0.0f;
   copy_async_16(shared_memory<Stages>().of[0][threadIdx.x], in);
   if (!std::isnan(mine)) atomicAdd(at_once, 1u);
   commit_copies();
@@ -102,7 +103,7 @@ TEST(EmulatedCopies, ArriveAnyTimeBeforeTheWait) {
   alignas(16) const float in[4] = {1, 2, 3, 4};
   unsigned at_once = 0, before = 0, after = 0;
   const LaunchShape shape{10, 32, sizeof(Stages)};
-  launch<&watch>(shape, nullptr, static_cast<const float*>(in), &at_once, &before, &after);
+  run_now<&watch>(shape, static_cast<const float*>(in), &at_once, &before, &after);
   EXPECT_EQ(at_once, 0u);
   EXPECT_GT(before, 32u);
   EXPECT_LT(before, 320u - 32u);
@@ -120,7 +121,7 @@ __global__ void forget(const float* in, int what) {
 TEST(EmulatedCopies, MustBeWaitedFor) {
   alignas(16) const float in[4] = {};
   const auto run = [&](int what) {
-    launch<&forget>({1, 32, sizeof(Stages)}, nullptr, static_cast<const float*>(in), what);
+    run_now<&forget>({1, 32, sizeof(Stages)}, static_cast<const float*>(in), what);
   };
   run(0);
   for (int what : {1, 2}) {
@@ -147,7 +148,7 @@ TEST(EmulatedCopies, AddressesAreChecked) {
   alignas(16) const float in[8] = {};
   const auto fault = [&](int from, int to, int bytes = 16) {
     return fault_of([&] {
-      launch<&copy_between>({1, 32, sizeof(Stages)}, nullptr, static_cast<const float*>(in), from, to, bytes);
+      run_now<&copy_between>({1, 32, sizeof(Stages)}, static_cast<const float*>(in), from, to, bytes);
     });
   };
   EXPECT_CONTAINS(fault(4, 0), "address in global memory is not aligned to 16 bytes");
@@ -155,7 +156,7 @@ TEST(EmulatedCopies, AddressesAreChecked) {
   EXPECT_CONTAINS(fault(0, sizeof(Stages)), "do not lie in the block's 1024 bytes");
   EXPECT_CONTAINS(fault(0, 0, 17), "17 bytes of 16");
   EXPECT_CONTAINS(fault_of([] {
-                    launch<&copy_within_shared>({1, 32, sizeof(Stages)}, nullptr);
+                    run_now<&copy_within_shared>({1, 32, sizeof(Stages)});
                   }),
                   "source lies in shared memory");
 }

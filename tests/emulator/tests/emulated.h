@@ -5,6 +5,7 @@
 
 #include <cstdint>
 #include <string>
+#include <type_traits>
 #include <vector>
 
 #include "kernels/cuda/launch.h"
@@ -24,6 +25,18 @@ auto for_seeds(int count, Run run) {
   return results;
 }
 
+// Runs a kernel at once, on host memory, as no launch does. Throws Fault.
+template <auto Kernel, typename... Parameters>
+void run_kernel(void (*)(Parameters...), const cuda::LaunchShape& shape,
+                const std::type_identity_t<Parameters>&... arguments) {
+  run_grid(kernel_name(reinterpret_cast<const void*>(Kernel)), shape.grid, shape.block, shape.shared_bytes,
+           [&] { Kernel(arguments...); });
+}
+template <auto Kernel, typename... Arguments>
+void run_now(const cuda::LaunchShape& shape, const Arguments&... arguments) {
+  run_kernel<Kernel>(Kernel, shape, arguments...);
+}
+
 // The text of the Fault that `run` ends with; a failure if there is none.
 template <typename Run>
 std::string fault_of(Run run) {
@@ -37,5 +50,10 @@ std::string fault_of(Run run) {
 }
 
 }  // namespace heddle::emulator
+
+// Where the tests of kernels live, as kernels do.
+namespace heddle::cuda {
+using emulator::run_now;
+}
 
 #define EXPECT_CONTAINS(text, part) EXPECT_NE((text).find(part), std::string::npos) << (text)

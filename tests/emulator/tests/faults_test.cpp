@@ -13,10 +13,16 @@ struct Bytes {
   unsigned char of[256];
 };
 
-// The fault of the kernel, which every seed must find; the text is the last seed's.
+// As many as it takes for each lane to be the first of its warp with some seed, and the last with another.
+constexpr int kManySeeds = 200;
+
+// Every seed must find the kernel's fault, and its text contain all the parts.
 template <auto Kernel, typename... Arguments>
-std::string fault_for_seeds(const LaunchShape& shape, Arguments... arguments) {
-  return for_seeds(6, [&] { return fault_of([&] { launch<Kernel>(shape, nullptr, arguments...); }); }).back();
+void expect_fault(const LaunchShape& shape, std::initializer_list<const char*> parts,
+                  Arguments... arguments) {
+  for (const std::string& text :
+       for_seeds(kManySeeds, [&] { return fault_of([&] { run_now<Kernel>(shape, arguments...); }); }))
+    for (const char* part : parts) EXPECT_CONTAINS(text, part);
 }
 
 __global__ void half_a_warp_shuffles(int* out) {
@@ -25,10 +31,28 @@ __global__ void half_a_warp_shuffles(int* out) {
 
 TEST(EmulatorFault, HalfAWarpAtAShuffle) {
   std::vector<int> out(64);
-  const std::string text = fault_for_seeds<&half_a_warp_shuffles>({dim3(1, 2), 64}, out.data());
-  EXPECT_CONTAINS(text, "kernel heddle::cuda::(anonymous namespace)::half_a_warp_shuffles(int*), block (0, ");
-  EXPECT_CONTAINS(text, "__shfl_xor_sync (faults_test.cpp:");
-  EXPECT_CONTAINS(text, "of the block's 64 threads");
+  expect_fault<&half_a_warp_shuffles>(
+      {dim3(1, 2), 64},
+      {"kernel heddle::cuda::(anonymous namespace)::half_a_warp_shuffles(int*), block (0, ", "lane ",
+       " returned", " of its warp ", "__shfl_xor_sync (faults_test.cpp:", "of the block's 64 threads"},
+      out.data());
+}
+
+// One lane returns, and is alone in that.
+__global__ void one_returns(int* out, bool early) {
+  if (early && threadIdx.x == 5) return;
+  out[threadIdx.x] = __shfl_xor_sync(kFullWarp, 1, 1);
+}
+
+TEST(EmulatorFault, LaneThatReturnedBeforeAShuffle) {
+  std::vector<int> out(32);
+  run_now<&one_returns>({1, 32}, out.data(), false);
+  for (const std::string& text : for_seeds(kManySeeds, [&] {
+         return fault_of([&] { run_now<&one_returns>({1, 32}, out.data(), true); });
+       }))
+    EXPECT_TRUE(text.find("lane 5 of warp 0 (thread 5) has returned, but lane") != std::string::npos ||
+                text.find(", but lane 5 of its warp returned before") != std::string::npos)
+        << text;
 }
 
 __global__ void lanes_meet_in_two_functions() {
@@ -43,25 +67,34 @@ __global__ void lanes_meet_in_two_places(int* out) {
   else
     out[threadIdx.x] = __shfl_sync(kFullWarp, 1, 0);
 }
-__global__ void barrier_among_mma() {
+template <typename T>
+__device__ T first_lane(T value) {
+  return __shfl_sync(kFullWarp, value, 0);
+}
+__global__ void lanes_meet_in_two_types(double* out) {
+  out[threadIdx.x] = threadIdx.x == 3 ? first_lane(1.0f) : first_lane(2.0);
+}
+__global__ void barrier_among_mma(unsigned num_lanes) {
   float d[4] = {};
   const std::uint32_t a[4] = {}, b[2] = {};
-  if (threadIdx.x < 4)
+  if (threadIdx.x < num_lanes)
     __syncthreads();
   else
     mma_m16n8k16(d, a, b);
 }
 
 TEST(EmulatorFault, LanesInDifferentFunctions) {
-  std::string text = fault_for_seeds<&lanes_meet_in_two_functions>({1, 32});
-  EXPECT_CONTAINS(text, "__syncwarp (faults_test.cpp:");
-  EXPECT_CONTAINS(text, "__shfl_sync (faults_test.cpp:");
-  EXPECT_CONTAINS(text, " of its warp wait");
+  const char* here = " of its warp wait";
+  expect_fault<&lanes_meet_in_two_functions>(
+      {1, 32}, {"__syncwarp (faults_test.cpp:", "__shfl_sync (faults_test.cpp:", here});
   std::vector<int> out(32);
-  EXPECT_CONTAINS(fault_for_seeds<&lanes_meet_in_two_places>({1, 32}, out.data()), "but lane");
-  text = fault_for_seeds<&barrier_among_mma>({1, 32});
-  EXPECT_CONTAINS(text, "__syncthreads (faults_test.cpp:");
-  EXPECT_CONTAINS(text, "mma_m16n8k16 (faults_test.cpp:");
+  expect_fault<&lanes_meet_in_two_places>({1, 32}, {"has come to __shfl_sync", here}, out.data());
+  std::vector<double> doubles(32);
+  expect_fault<&lanes_meet_in_two_types>({1, 32}, {"has come to __shfl_sync", here}, doubles.data());
+  for (unsigned num_lanes : {1u, 16u, 31u})
+    expect_fault<&barrier_among_mma>(
+        {1, 32}, {"has come to ", "__syncthreads (faults_test.cpp:", "mma_m16n8k16 (faults_test.cpp:", here},
+        num_lanes);
 }
 
 __global__ void barriers_in_branches(int* out) {
@@ -77,11 +110,12 @@ __global__ void barrier_in_a_branch() {
 
 TEST(EmulatorFault, BarriersInBranches) {
   std::vector<int> out(96);
-  std::string text = fault_for_seeds<&barriers_in_branches>({1, 96}, out.data());
-  EXPECT_CONTAINS(text, "__syncthreads_or (faults_test.cpp:");
-  EXPECT_CONTAINS(text, "__syncthreads (faults_test.cpp:");
-  EXPECT_CONTAINS(text, " threads of the block wait in ");
-  EXPECT_CONTAINS(fault_for_seeds<&barrier_in_a_branch>({1, 96}), "__syncthreads (faults_test.cpp:");
+  expect_fault<&barriers_in_branches>({1, 96},
+                                      {"__syncthreads_or (faults_test.cpp:",
+                                       "__syncthreads (faults_test.cpp:", " threads of the block wait in "},
+                                      out.data());
+  expect_fault<&barrier_in_a_branch>({1, 96},
+                                     {"has come to __syncthreads", " threads of the block wait in "});
 }
 
 __global__ void mask_of_half_a_warp() {
@@ -89,8 +123,7 @@ __global__ void mask_of_half_a_warp() {
 }
 
 TEST(EmulatorFault, MasksNameAllLanes) {
-  EXPECT_CONTAINS(fault_for_seeds<&mask_of_half_a_warp>({1, 32}),
-                  "mask 0x0000ffff, which is not all 32 lanes");
+  expect_fault<&mask_of_half_a_warp>({1, 32}, {"mask 0x0000ffff, which is not all 32 lanes"});
 }
 
 __global__ void write_shared(int offset) {
@@ -98,28 +131,26 @@ __global__ void write_shared(int offset) {
 }
 
 TEST(EmulatorFault, WritesBesideSharedMemory) {
-  for (int offset : {0, 255}) launch<&write_shared>({2, 32, sizeof(Bytes)}, nullptr, offset);
-  EXPECT_CONTAINS(fault_for_seeds<&write_shared>({1, 32, sizeof(Bytes)}, 256),
-                  "byte 256 of its 256 bytes of shared memory has been written");
-  EXPECT_CONTAINS(fault_for_seeds<&write_shared>({1, 32, sizeof(Bytes)}, 4000), "byte 4000 of its 256 bytes");
-  EXPECT_CONTAINS(fault_for_seeds<&write_shared>({1, 32, sizeof(Bytes)}, -1),
-                  "bytes before its shared memory");
-  launch<&write_shared>({1, 32, sizeof(Bytes)}, nullptr, 0);  // the guard is whole again
+  for (int offset : {0, 255}) run_now<&write_shared>({2, 32, sizeof(Bytes)}, offset);
+  expect_fault<&write_shared>({1, 32, sizeof(Bytes)},
+                              {"byte 256 of its 256 bytes of shared memory has been written"}, 256);
+  expect_fault<&write_shared>({1, 32, sizeof(Bytes)}, {"byte 4000 of its 256 bytes"}, 4000);
+  expect_fault<&write_shared>({1, 32, sizeof(Bytes)}, {"bytes before its shared memory"}, -1);
+  run_now<&write_shared>({1, 32, sizeof(Bytes)}, 0);  // the guard is whole again
 }
 
 TEST(EmulatorFault, SharedMemoryThatTheLaunchDoesNotGive) {
-  EXPECT_CONTAINS(fault_for_seeds<&write_shared>({1, 32, 255}, 0),
-                  "needs 256 bytes, but the launch gives 255");
+  expect_fault<&write_shared>({1, 32, 255}, {"needs 256 bytes, but the launch gives 255"}, 0);
 }
 
 __global__ void nothing() {}
 
 TEST(EmulatorFault, LaunchesThatCudaRefuses) {
-  launch<&nothing>({dim3(1, 2, 3), dim3(8, 4, 32), 227 << 10}, nullptr);
-  EXPECT_CONTAINS(fault_for_seeds<&nothing>({1, 48}), "not a multiple of 32");
-  EXPECT_CONTAINS(fault_for_seeds<&nothing>({1, 1056}), "1056 x 1 x 1 threads");
-  EXPECT_CONTAINS(fault_for_seeds<&nothing>({1, dim3(0, 32)}), "0 x 32 x 1 threads");
-  EXPECT_CONTAINS(fault_for_seeds<&nothing>({dim3(1, 65536), 32}), "1 x 65536 x 1 blocks");
+  run_now<&nothing>({dim3(1, 2, 3), dim3(8, 4, 32), 227 << 10});
+  expect_fault<&nothing>({1, 48}, {"not a multiple of 32"});
+  expect_fault<&nothing>({1, 1056}, {"1056 x 1 x 1 threads"});
+  expect_fault<&nothing>({1, dim3(0, 32)}, {"0 x 32 x 1 threads"});
+  expect_fault<&nothing>({dim3(1, 65536), 32}, {"1 x 65536 x 1 blocks"});
   EXPECT_CONTAINS(fault_of([] { emulator::run_grid("huge", 1, 32, (227 << 10) + 1, [] {}); }),
                   "kernel huge cannot be launched: 232449 bytes of shared memory");
   EXPECT_CONTAINS(fault_of([] { emulator::run_grid("empty", {1, 0}, 32, 0, [] {}); }), "1 x 0 x 1 blocks");
@@ -140,9 +171,9 @@ __global__ void barrier_then_branch(int* out, bool broken) {
 TEST(EmulatorFault, LaterKernelsAreNotDisturbed) {
   for (int round = 0; round < 20; ++round) {
     std::vector<int> out(512, -1);
-    fault_of([&] { launch<&barrier_then_branch>({1, 512}, nullptr, out.data(), true); });
+    fault_of([&] { run_now<&barrier_then_branch>({1, 512}, out.data(), true); });
     EXPECT_EQ(out, std::vector<int>(512, -1));
-    launch<&barrier_then_branch>({1, 512}, nullptr, out.data(), false);
+    run_now<&barrier_then_branch>({1, 512}, out.data(), false);
     for (int i = 0; i < 512; ++i) ASSERT_EQ(out[i], i);
   }
 }
@@ -154,7 +185,7 @@ __global__ void throw_something() {
 }
 
 TEST(EmulatorFault, OtherExceptionsLeaveTheGridToo) {
-  EXPECT_THROW(launch<&throw_something>({1, 64}, nullptr), Failure);
+  EXPECT_THROW(run_now<&throw_something>({1, 64}), Failure);
 }
 
 }  // namespace

@@ -1,6 +1,5 @@
 // Whole kernels that keep to the rules: right, and the same bits for every seed.
 #include <algorithm>
-#include <mutex>
 #include <numeric>
 
 #include "tests/emulator/tests/emulated.h"
@@ -19,7 +18,7 @@ TEST(EmulatedKernel, VectorAdd) {
   for (int n : {1, 255, 256, 1000}) {
     std::vector<float> a(n), b(n), sum(n, -1.0f);
     for (int i = 0; i < n; ++i) a[i] = 0.5f * i, b[i] = 3.0f - i;
-    launch<&add>({blocks_for(n, 256), 256}, nullptr, a.data(), b.data(), sum.data(), n);
+    run_now<&add>({blocks_for(n, 256), 256}, a.data(), b.data(), sum.data(), n);
     for (int i = 0; i < n; ++i) EXPECT_EQ(sum[i], a[i] + b[i]) << i;
   }
 }
@@ -36,7 +35,7 @@ __global__ void record_indices(uint3* blocks, uint3* threads) {
 TEST(EmulatedKernel, IndicesOfThreeDimensions) {
   const dim3 grid(3, 4, 5), block(8, 2, 4);
   std::vector<uint3> blocks(60 * 64, uint3{99, 99, 99}), threads = blocks;
-  launch<&record_indices>({grid, block}, nullptr, blocks.data(), threads.data());
+  run_now<&record_indices>({grid, block}, blocks.data(), threads.data());
   std::size_t i = 0;
   for (unsigned bz = 0; bz < 5; ++bz)
     for (unsigned by = 0; by < 4; ++by)
@@ -74,7 +73,7 @@ TEST(EmulatedKernel, SumsAreTheSameBitsForEverySeed) {
   for (unsigned threads : {32u, 256u, 1024u}) {
     const auto results = for_seeds(5, [&] {
       std::vector<float> out(rows);
-      launch<&sum_rows>({rows, threads, sizeof(PartialSums)}, nullptr, in.data(), out.data(), width);
+      run_now<&sum_rows>({rows, threads, sizeof(PartialSums)}, in.data(), out.data(), width);
       return out;
     });
     for (int row = 0; row < rows; ++row)
@@ -102,7 +101,7 @@ TEST(EmulatedKernel, ReturnedThreadsCountAsArrived) {
     std::vector<int> values(n), expected(n);
     std::iota(values.begin(), values.end(), 1);
     std::reverse_copy(values.begin(), values.end(), expected.begin());
-    launch<&reverse>({1, 256, 1024}, nullptr, values.data(), n);
+    run_now<&reverse>({1, 256, 1024}, values.data(), n);
     EXPECT_EQ(values, expected);
   }
 }
@@ -129,7 +128,7 @@ TEST(EmulatedKernel, AtomicsAndBlockOrder) {
     int largest = -1000;
     unsigned long long long_total = 0;
     std::vector<unsigned> order(6);
-    launch<&count>({5, 64}, nullptr, &total, &largest, &long_total, &bits, order.data());
+    run_now<&count>({5, 64}, &total, &largest, &long_total, &bits, order.data());
     EXPECT_EQ(total, 319u * 320 / 2);
     EXPECT_EQ(largest, 219);
     EXPECT_EQ(long_total, 320ull << 40);
@@ -139,8 +138,30 @@ TEST(EmulatedKernel, AtomicsAndBlockOrder) {
   });
   EXPECT_TRUE(
       std::any_of(orders.begin(), orders.end(), [&](const auto& order) { return order != orders[0]; }));
-  emulator::set_seed(3);
-  EXPECT_EQ(emulator::seed(), 3u);
+}
+
+__global__ void note_order(unsigned* order, unsigned* next) {
+  if (threadIdx.x == 0) order[atomicAdd(next, 1u)] = blockIdx.x;
+}
+
+TEST(EmulatedKernel, SeedsRepeatTheirSequenceOfSchedules) {
+  const auto two_orders = [](std::uint64_t seed) {
+    emulator::set_seed(seed);
+    EXPECT_EQ(emulator::seed(), seed);
+    std::vector<std::vector<unsigned>> orders(2, std::vector<unsigned>(1000));
+    for (auto& order : orders) {
+      unsigned next = 0;
+      run_now<&note_order>({1000, 32}, order.data(), &next);
+    }
+    return orders;
+  };
+  const auto orders = two_orders(17);
+  EXPECT_EQ(two_orders(17), orders);
+  EXPECT_NE(orders[0], orders[1]);
+  EXPECT_NE(two_orders(18)[0], orders[0]);
+  auto sorted = orders[0];
+  std::sort(sorted.begin(), sorted.end());
+  for (unsigned i = 0; i < 1000; ++i) EXPECT_EQ(sorted[i], i);
 }
 
 }  // namespace

@@ -70,7 +70,7 @@ TEST(EmulatedMatrix, MultiplyAccumulates) {
   const std::vector<float> c = random_sums(3);
   for (const auto& d : emulator::for_seeds(4, [&] {
          std::vector<float> d(16 * 8);
-         launch<&multiply>({1, 32}, nullptr, a.data(), b.data(), c.data(), d.data());
+         run_now<&multiply>({1, 32}, a.data(), b.data(), c.data(), d.data());
          return d;
        }))
     expect_product(d, a, b, c);
@@ -86,7 +86,7 @@ TEST(EmulatedMatrix, EveryElementHasItsPlace) {
         a[i * 16 + k] = b[k * 8 + j] = bfloat16(1.0f);
         std::vector<float> d(16 * 8), expected(16 * 8);
         expected[i * 8 + j] = 1.0f;
-        launch<&multiply>({1, 32}, nullptr, a.data(), b.data(), zeros.data(), d.data());
+        run_now<&multiply>({1, 32}, a.data(), b.data(), zeros.data(), d.data());
         ASSERT_EQ(d, expected) << i << " " << k << " " << j;
       }
 }
@@ -131,7 +131,7 @@ void test_shared_multiply() {
   const std::vector<float> c = random_sums(6);
   for (auto d : emulator::for_seeds(4, [&] {
          std::vector<float> d(16 * 8 + 1);
-         launch<&multiply_shared<BTransposed>>({1, 32, sizeof(Tiles)}, nullptr, a.data(), b.data(), c.data(),
+         run_now<&multiply_shared<BTransposed>>({1, 32, sizeof(Tiles)}, a.data(), b.data(), c.data(),
                                                d.data());
          return d;
        })) {
@@ -158,7 +158,7 @@ __global__ void load_from_global(const bfloat16* global) {
 }
 
 TEST(EmulatedMatrix, LoadMatrixChecksAddresses) {
-  const auto load = [](int offset) { launch<&load_at_offset>({1, 32, sizeof(Tiles)}, nullptr, offset); };
+  const auto load = [](int offset) { run_now<&load_at_offset>({1, 32, sizeof(Tiles)}, offset); };
   load(sizeof(Tiles) - 16);
   EXPECT_CONTAINS(emulator::fault_of([&] { load(8); }),
                   "offset 8 in shared memory is not aligned to 16 bytes");
@@ -166,7 +166,7 @@ TEST(EmulatedMatrix, LoadMatrixChecksAddresses) {
   EXPECT_CONTAINS(emulator::fault_of([&] { load(-16); }), "16 bytes at offset -16 do not lie");
   const Matrix global = random_matrix(16, 16, 7);
   EXPECT_CONTAINS(emulator::fault_of([&] {
-                    launch<&load_from_global>({1, 32}, nullptr, global.data());
+                    run_now<&load_from_global>({1, 32}, global.data());
                   }),
                   "load_matrix_x4 (matrix_test.cpp:");
 }
@@ -183,7 +183,7 @@ TEST(EmulatedMatrix, Bf16RoundsToNearestEven) {
   const std::vector<unsigned> expected = {0x3f80, 0x3f80, 0x3f82, 0x3f81, 0xc060, 0x7f80, 0x7f80, 0x7fff};
   std::vector<std::uint32_t> packed(x.size());
   Matrix rounded(x.size());
-  launch<&narrow>({1, 32}, nullptr, x.data(), packed.data(), rounded.data(), static_cast<int>(x.size()));
+  run_now<&narrow>({1, 32}, x.data(), packed.data(), rounded.data(), static_cast<int>(x.size()));
   for (std::size_t i = 0; i < x.size(); ++i) {
     EXPECT_EQ(rounded[i].bits, expected[i]) << x[i];
     EXPECT_EQ(packed[i], expected[i] | (std::isnan(x[i]) ? 0x7fffu : expected[i] ^ 0x8000u) << 16) << x[i];

@@ -1,0 +1,202 @@
+// The whole CUDA path: `heddle train --device cuda` against `--device cpu`, on one and several GPUs. Built twice: with
+// the emulated CUDA of tests/emulator, and (label gpu) for the GPUs of this host, which ranks share where there are
+// fewer.
+
+#include <gtest/gtest.h>
+
+#include <cmath>
+
+#include "kernels/device.h"
+#include "kernels/error.h"
+#include "tests/system/heddle_run.h"
+#include "trainer/checkpoint/checkpoint.h"
+
+namespace heddle {
+namespace {
+
+struct LayoutCase {
+  int data, tensor;
+  std::string name() const { return std::to_string(data) + "x" + std::to_string(tensor); }
+};
+constexpr LayoutCase kLayouts[] = {{1, 1}, {2, 1}, {1, 2}, {2, 2}};
+
+// Which device, and how several ranks find one each.
+std::vector<std::string> device_words(const std::string& device) {
+  std::vector<std::string> words = {"--device", device};
+#ifdef HEDDLE_SHARE_GPU
+  if (device == "cuda") words.push_back("--share-gpu");
+#endif
+  return words;
+}
+
+std::vector<std::string> layout_words(LayoutCase layout) {
+  return {"--data-parallel", std::to_string(layout.data), "--tensor-parallel", std::to_string(layout.tensor)};
+}
+
+std::vector<std::string> file_hashes(const std::filesystem::path& run) {
+  const Checkpoint checkpoint = Checkpoint::open(run, [](const std::string& line) { ADD_FAILURE() << line; });
+  std::vector<std::string> hashes;
+  for (const ManifestFile& file : checkpoint.manifest().files)
+    if (file.name != "config.cfg") hashes.push_back(file.name + " " + file.xxh3_128);
+  return hashes;
+}
+
+#ifdef HEDDLE_SHARE_GPU
+bool has_gpu() {
+  try {
+    return !cuda_devices().empty();
+  } catch (const Error&) {
+    return false;
+  }
+}
+#endif
+
+class CudaTraining : public ::testing::Test {
+ protected:
+  CudaTraining() : text_(make_text(folder_)) {}
+  void SetUp() override {
+#ifdef HEDDLE_SHARE_GPU
+    if (!has_gpu()) GTEST_SKIP() << "there is no GPU that CUDA can use";
+#endif
+  }
+
+  // 20 steps (or what `more` says) in run folder `run`.
+  void train(const std::string& run, LayoutCase layout, const std::string& device,
+             const std::vector<std::string>& more = {}) {
+    const std::vector<std::string> base = with(
+        with(with(tiny_gpt(text_), {"--length", "20steps", "--decay-length", "20steps", "--micro-batch", "4"}),
+             layout_words(layout)),
+        device_words(device));
+    const RunResult result =
+        run_heddle(folder_, layout.data * layout.tensor, with(with(base, more), {"--run-folder", run}));
+    ASSERT_EQ(result.exit_code, 0) << result.output;
+  }
+
+  // The largest relative differences of the losses and of the gradients' norms of two runs.
+  std::pair<double, double> differences(const std::string& a, const std::string& b, std::size_t steps = 20) {
+    const std::vector<MetricsRecord> one = metrics_of(folder_, a), other = metrics_of(folder_, b);
+    EXPECT_EQ(one.size(), steps);
+    EXPECT_EQ(other.size(), steps);
+    double loss = 0, norm = 0;
+    for (std::size_t i = 0; i < std::min(one.size(), other.size()); ++i) {
+      loss = std::max(loss, std::abs(*one[i].loss / *other[i].loss - 1));
+      norm = std::max(norm, std::abs(*one[i].gradient_norm / *other[i].gradient_norm - 1));
+    }
+    return {loss, norm};
+  }
+
+  std::vector<std::string> hashes(const std::string& run) { return file_hashes(folder_.path() / run); }
+
+  TestFolder folder_;
+  std::string text_;
+};
+
+// fp32: 1e-5. bf16: the bound of layouts (tests/system/layout_test.cpp) holds for backends as well, which also differ
+// only in where they round.
+TEST_F(CudaTraining, HasTheLossCurveOfTheCpu) {
+  for (const char* precision : {"fp32", "bf16"}) {
+    const bool bf16 = std::string(precision) == "bf16";
+    const std::string cpu = std::string("cpu-") + precision;
+    train(cpu, {1, 1}, "cpu", {"--precision", precision});
+    double worst_loss = 0, worst_norm = 0;
+    for (const LayoutCase layout : kLayouts) {
+      const std::string run = std::string("cuda-") + precision + "-" + layout.name();
+      train(run, layout, "cuda", {"--precision", precision});
+      const auto [loss, norm] = differences(run, cpu);
+      EXPECT_LE(loss, bf16 ? 1e-3 : 1e-5) << run;
+      EXPECT_LE(norm, bf16 ? 1e-2 : 1e-4) << run;
+      worst_loss = std::max(worst_loss, loss);
+      worst_norm = std::max(worst_norm, norm);
+    }
+    std::printf("%s: largest relative difference of the loss %.2e, of the gradient norm %.2e\n", precision, worst_loss,
+                worst_norm);
+  }
+}
+
+// A recorded step has the bits of one that was not, and per-step values (learning rate, dropout) are not frozen in
+// it; a repeated run and a resumed one have the same bits too.
+TEST_F(CudaTraining, RepeatsReplaysAndResumesWithTheSameBits) {
+  for (const LayoutCase layout : {LayoutCase{1, 1}, LayoutCase{2, 2}})
+    for (const char* precision : {"fp32", "bf16"}) {
+      const std::string name = layout.name() + "-" + precision;
+      const std::vector<std::string> words = {"--precision", precision};
+      train("once-" + name, layout, "cuda", words);
+      train("again-" + name, layout, "cuda", words);
+      train("unrecorded-" + name, layout, "cuda", with(words, {"--graph=false"}));
+      train("halves-" + name, layout, "cuda", with(words, {"--length", "10steps"}));
+      train("halves-" + name, layout, "cuda", with(words, {"--length", "20steps", "--resume"}));
+      const std::vector<std::string> once = hashes("once-" + name);
+      EXPECT_EQ(once, hashes("again-" + name)) << name << ": a repeated run";
+      EXPECT_EQ(once, hashes("unrecorded-" + name)) << name << ": without a graph";
+      EXPECT_EQ(once, hashes("halves-" + name)) << name << ": a resumed run";
+      EXPECT_EQ(differences("once-" + name, "unrecorded-" + name), std::make_pair(0.0, 0.0)) << name;
+      EXPECT_EQ(differences("once-" + name, "halves-" + name), std::make_pair(0.0, 0.0)) << name;
+    }
+}
+
+TEST_F(CudaTraining, GoesOnFromACheckpointOfAnotherDeviceAndLayout) {
+  train("straight", {1, 1}, "cpu");
+  train("moved", {1, 1}, "cpu", {"--length", "5steps"});
+  train("moved", {2, 2}, "cuda", {"--length", "10steps", "--resume"});
+  train("moved", {1, 2}, "cuda", {"--length", "15steps", "--resume"});
+  train("moved", {2, 1}, "cpu", {"--length", "20steps", "--resume"});
+  EXPECT_LE(differences("moved", "straight").first, 1e-5);
+}
+
+TEST_F(CudaTraining, RecomputationGivesTheSameBits) {
+  train("kept", {1, 1}, "cuda", {"--precision", "bf16"});
+  train("recomputed", {1, 1}, "cuda", {"--precision", "bf16", "--recompute", "blocks"});
+  EXPECT_EQ(hashes("kept"), hashes("recomputed"));
+}
+
+TEST_F(CudaTraining, GeneratesTheTextOfTheCpu) {
+  train("model", {1, 1}, "cuda", {"--length", "50steps", "--decay-length", "50steps"});
+  std::vector<std::string> texts;
+  for (const char* device : {"cpu", "cuda"}) {
+    const RunResult result = run_heddle(
+        folder_, 1,
+        with({"generate", "--checkpoint", "model", "--prompt", "the king", "--max-tokens", "20", "--temperature", "0",
+              "--threads", "1"},
+             device_words(device)));
+    ASSERT_EQ(result.exit_code, 0) << result.output;
+    texts.push_back(result.output);
+  }
+  EXPECT_EQ(texts[0], texts[1]);
+  EXPECT_NE(texts[0].find("the king"), std::string::npos) << texts[0];
+}
+
+TEST_F(CudaTraining, StopsWithWordsWhenNumbersAreNotFinite) {
+  const std::vector<std::string> words = with(
+      with(with(tiny_gpt(text_), {"--length", "60steps", "--run-folder", "diverges", "--learning-rate", "1e20",
+                                  "--warmup", "0steps", "--clip-norm", "0", "--schedule", "constant"}),
+           layout_words({2, 1})),
+      device_words("cuda"));
+  const RunResult result = run_heddle(folder_, 2, words);
+  EXPECT_EQ(result.exit_code, 1) << result.output;
+  EXPECT_NE(result.output.find("not finite"), std::string::npos) << result.output;
+  EXPECT_LT(result.seconds, 60);
+}
+
+TEST_F(CudaTraining, SharesAGpuAmongRanks) {
+  train("alone", {1, 1}, "cuda");
+  for (const LayoutCase layout : {LayoutCase{2, 1}, LayoutCase{2, 2}}) {
+    const std::string run = "shared-" + layout.name();
+    train(run, layout, "cuda", {"--share-gpu"});
+    EXPECT_LE(differences(run, "alone").first, 1e-5) << run;
+  }
+}
+
+TEST_F(CudaTraining, RefusesMoreRanksThanGpus) {
+  // 0 and 1 as the launcher would set it: every rank sees the same single GPU.
+  setenv("CUDA_VISIBLE_DEVICES", "0", 1);
+  setenv("HEDDLE_EMULATOR_GPUS", "1", 1);
+  const RunResult result = run_heddle(
+      folder_, 2, with(with(tiny_gpt(text_), {"--run-folder", "refused", "--micro-batch", "4"}), {"--device", "cuda"}));
+  unsetenv("CUDA_VISIBLE_DEVICES");
+  unsetenv("HEDDLE_EMULATOR_GPUS");
+  EXPECT_EQ(result.exit_code, 2) << result.output;
+  EXPECT_NE(result.output.find("--share-gpu"), std::string::npos) << result.output;
+}
+
+}  // namespace
+}  // namespace heddle
