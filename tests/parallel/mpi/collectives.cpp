@@ -247,27 +247,28 @@ TEST_F(Collectives, BytesInHostMemory) {
 
 // Buckets under the backward: many calls under way on one group while the computation calls another.
 TEST_F(Collectives, EventFormRunsBesideAnotherGroup) {
-  constexpr int kBuckets = 300;  // more than the queue holds
+  const int buckets_in_flight = on_gpu() ? 30 : 300;  // more than the queue of the CPU's communicator holds
   constexpr std::int64_t kCount = 3001;
   const auto other = session().make_mesh({1, session().size()}, *device);
+  const auto x = zeros<bfloat16>(513);
   std::vector<OnDevice<float>> buckets;
   std::vector<std::unique_ptr<Event>> ready, done;
-  for (int b = 0; b < kBuckets; ++b) {
+  for (int b = 0; b < buckets_in_flight; ++b) {
     buckets.push_back(zeros<float>(kCount));
     ready.push_back(device->make_event());
     done.push_back(device->make_event());
   }
   for (int repetition = 0; repetition < 3; ++repetition) {
-    for (int b = 0; b < kBuckets; ++b) {
+    for (int b = 0; b < buckets_in_flight; ++b) {
       const auto n = static_cast<std::size_t>(b);
       buckets[n].set(contributions<float>(rank(), kCount, 100 + n));
       stream().record(*ready[n]);
       mesh->data().all_reduce(buckets[n].tensor(), Reduction::sum, *ready[n], *done[n], "bucket");
-      const auto x = put(contributions<bfloat16>(rank(), 513, n));
+      x.set(contributions<bfloat16>(rank(), 513, n));
       other->tensor().all_reduce(x.tensor(), Reduction::sum, stream(), "activation");
       expect_reduced(x.values(), 0, 513, n, Reduction::sum);
     }
-    for (int b = 0; b < kBuckets; ++b) {
+    for (int b = 0; b < buckets_in_flight; ++b) {
       const auto n = static_cast<std::size_t>(b);
       stream().wait(*done[n]);
       expect_reduced(buckets[n].values(), 0, kCount, 100 + n, Reduction::sum);
@@ -322,7 +323,7 @@ TEST_F(Collectives, ReplayInAGraph) {
   };
   step();  // as it is: NCCL connects at the first call
   const auto graph = device->capture(step);
-  EXPECT_GT(graph->node_count(), 4u);
+  EXPECT_GE(graph->node_count(), static_cast<std::size_t>(3 + size()));
   for (std::uint64_t seed = 50; seed < 60; ++seed) {
     source.set(contributions<float>(rank(), kCount, seed));
     graph->launch(stream());
