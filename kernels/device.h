@@ -21,6 +21,7 @@
 namespace heddle {
 
 class Ops;
+class Trace;
 
 // A point in a stream's work. Created once and recorded again each step.
 class Event {
@@ -36,6 +37,15 @@ class Stream {
   virtual void record(Event& event) = 0;  // the event becomes ready when the work queued so far is done
   virtual void wait(Event& event) = 0;    // later work on this stream starts after the event is ready
   virtual void synchronize() = 0;         // the host waits for all queued work
+};
+
+// A point in a stream's work whose time can be read: what traces are made of.
+class TimeMark {
+ public:
+  virtual ~TimeMark() = default;
+  virtual void record(Stream& stream) = 0;
+  // Both have been passed: the stream has been synchronized since.
+  virtual double seconds_since(const TimeMark& earlier) const = 0;
 };
 
 // Owned device (or pinned host) memory, released when the object dies. 64-byte aligned at least.
@@ -91,6 +101,10 @@ class Device {
   virtual void copy_to_host(Stream& stream, void* host, const Tensor& device) = 0;
   // Equal types and counts; the two do not overlap.
   virtual void copy_on_device(Stream& stream, const Tensor& from, const Tensor& to) = 0;
+
+  virtual std::unique_ptr<TimeMark> make_time_mark();
+  // Where spans of time are recorded while somebody wants to know (trace.h); usually null.
+  virtual Trace* trace() { return nullptr; }
 
   // Operations run beside the host, which therefore learns of their results later.
   virtual bool asynchronous() const { return false; }

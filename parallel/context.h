@@ -4,6 +4,7 @@
 #include "kernels/device.h"
 #include "kernels/ops.h"
 #include "kernels/philox.h"
+#include "kernels/trace.h"
 #include "parallel/gradient_reducer.h"
 #include "parallel/mesh.h"
 #include "parallel/tape.h"
@@ -25,6 +26,18 @@ struct Context {
 
   Stream& stream() { return device.compute_stream(); }
   Communicator& tensor_group() { return mesh.tensor(); }
+  // x = sum over the tensor group; nothing to do for one rank.
+  void sum_over_tensor_group(const Tensor& x, const char* label) {
+    if (tensor_ranks() == 1) return;
+    const TraceSpan span(device, kCommunicationFamily, label);
+    tensor_group().all_reduce(x, Reduction::sum, stream(), label);
+  }
+  // all [ranks, ...] = the ranks' `own`, which is this rank's slice of it.
+  void gather_over_tensor_group(const Tensor& own, const Tensor& all, const char* label) {
+    if (tensor_ranks() == 1) return;
+    const TraceSpan span(device, kCommunicationFamily, label);
+    tensor_group().all_gather(own, all, stream(), label);
+  }
   int tensor_ranks() { return mesh.layout().tensor_parallel; }
 
   // The gradient of this parameter is complete for this micro-batch.

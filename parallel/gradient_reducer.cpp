@@ -5,6 +5,7 @@
 
 #include "kernels/error.h"
 #include "kernels/ops.h"
+#include "kernels/trace.h"
 
 namespace heddle {
 
@@ -77,7 +78,10 @@ void GradientReducer::finish() {
     if (bucket.missing != 0)
       throw error("internal: {} parameters of {} had no final gradient", bucket.missing, bucket.label);
     if (data_.size() == 1) continue;
-    device_.compute_stream().wait(*bucket.reduced);
+    {
+      const TraceSpan span(device_, kCommunicationFamily, "wait for gradients");
+      device_.compute_stream().wait(*bucket.reduced);
+    }
     if (bucket.wire) device_.ops().copy(bucket.wire, bucket.gradients);
   }
   last_ = false;

@@ -77,8 +77,7 @@ void ColumnParallelLinear::forward(Context& context, const Tensor& x, const Tens
 
 void ColumnParallelLinear::backward(Context& context, const Tensor& x, const Tensor& dy, const Tensor& dx) const {
   input_gradient(context, dy, *weight_, layout_, dx);
-  if (context.tensor_ranks() > 1)
-    context.tensor_group().all_reduce(dx, Reduction::sum, context.stream(), "column linear backward");
+  context.sum_over_tensor_group(dx, "column linear backward");
   weight_gradient(context, x, dy, *weight_, layout_);
   if (bias_) {
     context.ops.bias_gradient(dy, bias_->gradient);
@@ -97,8 +96,7 @@ void RowParallelLinear::forward(Context& context, const Tensor& x, const Tensor&
   Matmul m = times_weight(x, *weight_, layout_, y);
   m.row_invariant = context.row_invariant;
   context.ops.matmul(m);
-  if (context.tensor_ranks() > 1)
-    context.tensor_group().all_reduce(y, Reduction::sum, context.stream(), "row linear");
+  context.sum_over_tensor_group(y, "row linear");
 }
 
 void RowParallelLinear::backward(Context& context, const Tensor& x, const Tensor& dy, const Tensor& dx) const {

@@ -28,8 +28,7 @@ VocabularyParallelEmbedding::VocabularyParallelEmbedding(ParameterTable& table, 
 
 void VocabularyParallelEmbedding::forward(Context& context, const Tensor& ids, const Tensor& out) const {
   context.ops.embedding_forward(ids, weight_->value, first_row_, /*accumulate=*/false, out);
-  if (context.tensor_ranks() > 1)
-    context.tensor_group().all_reduce(out, Reduction::sum, context.stream(), "embedding");
+  context.sum_over_tensor_group(out, "embedding");
 }
 
 void VocabularyParallelEmbedding::backward(Context& context, const Tensor& ids, const Tensor& dout) const {
@@ -50,8 +49,7 @@ void VocabularyParallelHead::forward_backward(Context& context, const Tensor& x,
     chunk(context, x.slice(0, row, end), targets.slice(0, row, end), label_smoothing, scale, loss.slice(0, row, end),
           dx.slice(0, row, end));
   }
-  if (context.tensor_ranks() > 1)
-    context.tensor_group().all_reduce(dx, Reduction::sum, context.stream(), "head backward");
+  context.sum_over_tensor_group(dx, "head backward");
 }
 
 void VocabularyParallelHead::forward(Context& context, const Tensor& x, const Tensor& targets,
@@ -90,7 +88,7 @@ void VocabularyParallelHead::chunk(Context& context, const Tensor& x, const Tens
   const Tensor all = context.tape.scratch(DType::f32, {ranks, rows, kCrossEntropyStatistics});
   const Tensor own = all[context.mesh.tensor_rank()];
   context.ops.cross_entropy_statistics(ce, own);
-  if (ranks > 1) context.tensor_group().all_gather(own, all, context.stream(), "softmax statistics");
+  context.gather_over_tensor_group(own, all, "softmax statistics");
   const Tensor log_sum_exp = context.tape.scratch(DType::f32, {rows});
   context.ops.cross_entropy_merge(ce, all, loss, log_sum_exp);
   if (!dx) return;
@@ -122,7 +120,7 @@ void VocabularyParallelHead::logits(Context& context, const Tensor& x, const Ten
   product.b_is_parameter = true;
   product.row_invariant = context.row_invariant;
   context.ops.matmul(product);
-  if (context.tensor_ranks() > 1) context.tensor_group().all_gather(own, logits, context.stream(), "logits");
+  context.gather_over_tensor_group(own, logits, "logits");
 }
 
 }  // namespace heddle

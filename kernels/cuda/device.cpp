@@ -133,6 +133,26 @@ std::vector<std::unique_ptr<GraphGuest>> CudaDevice::end_capture() {
   return std::exchange(guests_, {});
 }
 
+namespace {
+
+class CudaTimeMark final : public TimeMark {
+ public:
+  CudaTimeMark() { check(cudaEventCreateWithFlags(&event_, cudaEventDefault), "cudaEventCreate"); }
+  ~CudaTimeMark() override { cudaEventDestroy(event_); }
+  void record(Stream& stream) override { check(cudaEventRecord(event_, handle_of(stream)), "cudaEventRecord"); }
+  double seconds_since(const TimeMark& earlier) const override {
+    float milliseconds = 0;
+    check(cudaEventElapsedTime(&milliseconds, static_cast<const CudaTimeMark&>(earlier).event_, event_),
+          "cudaEventElapsedTime");
+    return 1e-3 * static_cast<double>(milliseconds);
+  }
+
+ private:
+  cudaEvent_t event_ = nullptr;
+};
+
+}  // namespace
+
 // --- device ---
 
 CudaDevice::Selected::Selected(int index) {
@@ -186,6 +206,8 @@ Memory CudaDevice::allocate_host(std::size_t bytes) {
 std::unique_ptr<Stream> CudaDevice::make_stream() {
   return std::make_unique<CudaStream>(CudaStream::Priority::high);
 }
+
+std::unique_ptr<TimeMark> CudaDevice::make_time_mark() { return std::make_unique<CudaTimeMark>(); }
 
 std::unique_ptr<Event> CudaDevice::make_event() {
   return std::make_unique<CudaEvent>();

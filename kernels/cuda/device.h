@@ -96,6 +96,7 @@ class CudaDevice final : public Device {
 
   Ops& ops() override { return *ops_; }
 
+  std::unique_ptr<TimeMark> make_time_mark() override;
   bool asynchronous() const override { return true; }
   bool has_graphs() const override { return true; }
   std::unique_ptr<Graph> capture(const std::function<void()>& body) override;

@@ -7,6 +7,7 @@
 #include <vector>
 
 #include "kernels/error.h"
+#include "kernels/trace.h"
 #include "trainer/commands/bench_kernels.h"
 #include "trainer/commands/command.h"
 #include "trainer/commands/with_mpi.h"
@@ -57,13 +58,55 @@ double measure_ceiling(DType act, Device& device, Mesh& mesh, double seconds) {
   return rate;
 }
 
+// Time of a step by family of operations; communication is what the computation waits for.
+struct Share {
+  std::string family;
+  std::int64_t calls = 0;
+  double seconds = 0;
+};
+
+std::vector<Share> measure_shares(Engine& engine, TracedDevice& device, const HostBatch& batch, std::int64_t step) {
+  engine.use_graph(false);  // a replayed step cannot be looked into
+  device.record(true);
+  device.recorded().start();
+  engine.step(step, batch, 1e-5);
+  const Trace::Result result = device.recorded().finish();
+  device.record(false);
+  engine.finish();
+
+  std::vector<Share> shares;
+  double inside = 0;
+  for (const Trace::Span& span : result.spans) {
+    auto share = std::find_if(shares.begin(), shares.end(), [&](const Share& s) { return s.family == span.family; });
+    if (share == shares.end()) share = shares.insert(shares.end(), Share{span.family});
+    ++share->calls;
+    share->seconds += span.seconds;
+    inside += span.seconds;
+  }
+  std::sort(shares.begin(), shares.end(), [](const Share& a, const Share& b) { return a.seconds > b.seconds; });
+  shares.push_back({"between them", 0, result.seconds - inside});
+  return shares;
+}
+
+void print_shares(const std::vector<Share>& shares) {
+  double total = 0;
+  for (const Share& share : shares) total += share.seconds;
+  fmt::print("\none more step on rank 0, operation by operation: {:.3f} s\n", total);
+  for (const Share& share : shares)
+    fmt::print("  {:<28} {:>6.1f} %  {:>10}{}\n", share.family, 100 * share.seconds / total,
+               share.calls > 0 ? fmt::format("{} calls", share.calls) : "",
+               share.family == kCommunicationFamily ? "  (what the computation waits for)" : "");
+}
+
 int bench_step(const CommandLine& line, const BenchOptions& bench, MpiSession& session) {
   Options options = line.options;
   if (options.model.vocabulary_size == 0) options.model.vocabulary_size = 50257;
   const Layout layout = layout_for(options, session.size());
   check(options, session.size());
-  const std::unique_ptr<Device> device = make_device(options, session);
-  const std::unique_ptr<Mesh> mesh = session.make_mesh(layout, *device);
+  const std::unique_ptr<Device> plain_device = make_device(options, session);
+  const std::unique_ptr<Mesh> mesh = session.make_mesh(layout, *plain_device);
+  TracedDevice traced(*plain_device);
+  Device* const device = &traced;
   const EngineSettings settings = engine_settings(options, layout);
   Engine engine(settings, *device, *mesh);
 
@@ -86,6 +129,7 @@ int bench_step(const CommandLine& line, const BenchOptions& bench, MpiSession& s
     mesh->world().all_reduce_host(&elapsed, 1, Reduction::max, "bench");
     if (step >= bench.warmup_steps) times.push_back(elapsed);
   }
+  const std::vector<Share> shares = measure_shares(engine, traced, batch, bench.warmup_steps + bench.steps);
   const double ceiling = std::max(before, measure_ceiling(settings.act, *device, *mesh, bench.kernels.ceiling_seconds / 2));
   if (mesh->rank() != 0) return kExitDone;
 
@@ -110,6 +154,7 @@ int bench_step(const CommandLine& line, const BenchOptions& bench, MpiSession& s
              rate(flops.causal(), best) / ceiling);
   fmt::print("ratio to matmul, full                  {:>8.3f}  {:>8.3f}\n", rate(flops.full(), median) / ceiling,
              rate(flops.full(), best) / ceiling);
+  print_shares(shares);
   return kExitDone;
 }
 

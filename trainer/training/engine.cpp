@@ -187,6 +187,11 @@ void Engine::finish() {
   settle(last);
 }
 
+void Engine::use_graph(bool use) {
+  settings_.graph = use;
+  if (!use) graph_.reset();
+}
+
 double Engine::evaluate(const HostBatch& batch) {
   Stream& stream = device_.compute_stream();
   Scalars* const scalars = StepLayout::scalars(input_);

@@ -55,6 +55,8 @@ class Engine {
   void step(std::int64_t step, const HostBatch& batch, double learning_rate);
   // Of the last step; waits for it.
   StepResult result();
+  // Whether later steps are recorded and replayed, as settings.graph says in the beginning.
+  void use_graph(bool use);
   // Waits for all steps; throws if one of them was not finite.
   void finish();
 
