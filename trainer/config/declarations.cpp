@@ -89,6 +89,7 @@ void declare(ParallelOptions& o, OptionTable& table) {
   table.add_choice("gradient_wire", &o.gradient_wire, "precision in which gradients travel");
   table.add("timeout", &o.timeout, kTime, "a rank that waits longer for the others ends the job");
   table.add("threads", &o.threads, between(0, 4096), "per rank; 0: the cores it may use / ranks per host");
+  table.add("share_gpu", &o.share_gpu, "several ranks may use one GPU; all exchange through host memory, slowly");
 }
 
 void declare_upkeep(Options& o, OptionTable& table) {
