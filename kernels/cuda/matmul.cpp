@@ -154,8 +154,10 @@ class Matmuls {
     Plan& plan = found->second;
     if (!plan.supported) return false;
     set_pointers(plan, m);
-    check(run(plan, m, plan.algorithm, m.c.data, workspace, stream), "cublasLtMatmul");
-    return true;
+    const cublasStatus_t status = run(plan, m, plan.algorithm, m.c.data, workspace, stream);
+    plan.supported = status != CUBLAS_STATUS_NOT_SUPPORTED;  // the heuristic had promised too much
+    if (plan.supported) check(status, "cublasLtMatmul");
+    return plan.supported;
   }
 
  private:

@@ -170,7 +170,7 @@ __global__ void __launch_bounds__(kThreads) partial_sum_kernel(SumArguments a, d
   if constexpr (kWidth > 1) {
     // Elements behind the last whole piece: there are some in the last block only.
     const std::int64_t i = end / kWidth * kWidth + threadIdx.x;
-    if (begin <= i && i < end && SpanCursor(a.spans, i).contains(i)) {
+    if (i < end && SpanCursor(a.spans, i).contains(i)) {
       const float x[1] = {a.x[i]};
       add_terms<kTerm>(sum, x);
     }

@@ -225,6 +225,24 @@ TEST_F(Nccl, AMissingWaitIsSeen) {
   EXPECT_NCCL(ncclCommDestroy(comm));
 }
 
+TEST_F(Nccl, WhoReadsTheResultWhileItIsMadeFindsNan) {
+  const ncclComm_t comm = make_comm();
+  int nan = 0;
+  for (int seed = 0; seed < 4 * kSeeds; ++seed) {
+    restart(static_cast<std::uint64_t>(seed));
+    const cudaStream_t compute = make_stream(), communication = make_stream();
+    int* x = to_device(std::vector<int>(1, 1));
+    int* y = to_device(std::vector<int>(1, 0));
+    EXPECT_NCCL(ncclAllReduce(x, x, 1, ncclInt32, ncclSum, comm, communication));
+    launch_scale_and_add(y, 1, 1, x, compute);
+    EXPECT_CUDA(cudaDeviceSynchronize());
+    if (to_host(y, 1)[0] == -1) ++nan;  // all bits set
+    EXPECT_EQ(to_host(x, 1)[0], size_);
+  }
+  EXPECT_GT(nan, 0);
+  EXPECT_NCCL(ncclCommDestroy(comm));
+}
+
 TEST_F(Nccl, GoesOnWhileTheHostIsElsewhere) {
   const ncclComm_t comm = make_comm();
   const cudaStream_t stream = make_stream();

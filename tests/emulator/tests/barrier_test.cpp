@@ -156,6 +156,42 @@ TEST(EmulatedBarrier, NoOrderOfLanesOrWarpsIsCertain) {
   }
 }
 
+// Each warp reverses its values in a place of its own, or, as a mistake, all in the same.
+template <bool OwnPlaces>
+__global__ void reverse_in_warps(const int* in, int* out) {
+  struct Places {
+    int of_warp[4][32];
+  };
+  const int i = blockIdx.x * 128 + threadIdx.x, lane = threadIdx.x % 32, warp = threadIdx.x / 32;
+  int* place = shared_memory<Places>().of_warp[OwnPlaces ? warp : 0];
+  for (int round = 0; round < 3; ++round) {
+    place[lane] = in[i];
+    __syncwarp();
+    out[i] = place[31 - lane];
+    __syncwarp();
+  }
+}
+
+template <bool OwnPlaces>
+std::vector<bool> reverses_right() {
+  const int blocks = 10, count = blocks * 128;
+  std::vector<int> in(count), expected(count);
+  std::iota(in.begin(), in.end(), 0);
+  for (int i = 0; i < count; ++i) expected[i] = i ^ 31;
+  return right_for_seeds(
+      [&] {
+        std::vector<int> out(count);
+        launch<&reverse_in_warps<OwnPlaces>>({blocks, 128, 512}, nullptr, in.data(), out.data());
+        return out;
+      },
+      expected);
+}
+
+TEST(EmulatedBarrier, WarpsThatShareAPlaceByMistakeMeetThere) {
+  EXPECT_TRUE(all(reverses_right<true>()));
+  EXPECT_TRUE(mostly_wrong(reverses_right<false>()));
+}
+
 __global__ void note_warps(unsigned* order, unsigned* next) {
   for (int phase = 0; phase < 2; ++phase) {
     if (threadIdx.x % 32 == 0) order[atomicAdd(next, 1u)] = threadIdx.x / 32;
