@@ -47,7 +47,7 @@ macro(heddle_find_cuda)
   find_path(HEDDLE_CUDART_INCLUDE cuda_runtime.h ${places} PATH_SUFFIXES include targets/x86_64-linux/include)
   find_path(HEDDLE_CUBLASLT_INCLUDE cublasLt.h ${places} PATH_SUFFIXES include targets/x86_64-linux/include)
   find_library(HEDDLE_CUDART NAMES cudart_static ${places} PATH_SUFFIXES lib64 lib targets/x86_64-linux/lib)
-  find_library(HEDDLE_CUBLASLT NAMES cublasLt libcublasLt.so.13 libcublasLt.so.12 ${places}
+  find_library(HEDDLE_CUBLASLT NAMES cublasLt libcublasLt.so.13 libcublasLt.so.12 NAMES_PER_DIR ${places}
     PATH_SUFFIXES lib64 lib targets/x86_64-linux/lib)
   if(NOT nvcc)
     set(missing "nvcc was not found")

@@ -43,9 +43,10 @@ NcclCommunicator::NcclCommunicator(GpuGroup group)
       fail_(std::move(group.fail)),
       stream_(CudaStream::Priority::high),
       calls_(group.device) {
-  watched_->begin(CollectiveCall(CollectiveKind::barrier, Element::u8, 0, "connecting through NCCL"));
+  const CollectiveCall connecting(CollectiveKind::barrier, Element::u8, 0, "connecting through NCCL");
+  watched_->observe(-1, &connecting);  // call 0
   connect();
-  watched_->end();
+  watched_->observe(0, nullptr);
   thread_ = std::thread([this] { watch(); });
 }
 

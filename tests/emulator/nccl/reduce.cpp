@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <cstdint>
 #include <cstring>
+#include <type_traits>
 
 #include "kernels/tensor.h"
 
@@ -15,8 +16,12 @@ Sum combine(ncclRedOp_t operation, Sum a, Sum b) {
   switch (operation) {
     case ncclMax: return std::max(a, b);
     case ncclMin: return std::min(a, b);
-    default: return static_cast<Sum>(a + b);
+    default: break;
   }
+  if constexpr (std::is_integral_v<Sum>)  // wraps around
+    return static_cast<Sum>(static_cast<std::uint64_t>(a) + static_cast<std::uint64_t>(b));
+  else
+    return a + b;
 }
 
 template <typename T>
