@@ -186,15 +186,24 @@ Memory CudaDevice::allocate(std::size_t bytes) {
     check(cudaMemGetInfo(&available, &total), "cudaMemGetInfo");
     throw error(
         "cannot allocate {:.2f} GiB on GPU {} ({}): {:.2f} of {:.2f} GiB are free; use a smaller micro-batch "
-        "or "
-        "model, or more ranks",
+        "or model, or more ranks",
         gib(bytes), index_, properties_.name, gib(available), gib(total));
   }
   check(status, "cudaMalloc");
-  Memory memory(data, bytes, [](void* p) { cudaFree(p); });
+  *allocated_ += size;
+  Memory memory(data, bytes, [allocated = allocated_, size](void* p) {
+    cudaFree(p);
+    *allocated -= size;
+  });
   check(cudaMemsetAsync(data, 0, size, compute_.handle()), "cudaMemset");
   check(cudaStreamSynchronize(compute_.handle()), "cudaMemset");  // whichever stream uses it first
   return memory;
+}
+
+Device::MemoryUse CudaDevice::memory_use() const {
+  std::size_t available = 0, total = 0;
+  check(cudaMemGetInfo(&available, &total), "cudaMemGetInfo");
+  return {*allocated_, total - available};
 }
 
 Memory CudaDevice::allocate_host(std::size_t bytes) {

@@ -83,6 +83,7 @@ class CudaDevice final : public Device {
 
   Memory allocate(std::size_t bytes) override;
   Memory allocate_host(std::size_t bytes) override;
+  MemoryUse memory_use() const override;
 
   Stream& compute_stream() override { return compute_; }
   // Communication: its kernels go first, so that others wait for them as short as possible.
@@ -95,6 +96,7 @@ class CudaDevice final : public Device {
   void copy_on_device(Stream& stream, const Tensor& from, const Tensor& to) override;
 
   Ops& ops() override { return *ops_; }
+  CudaOps& cuda_ops() { return *ops_; }
 
   std::unique_ptr<TimeMark> make_time_mark() override;
   bool asynchronous() const override { return true; }
@@ -119,6 +121,8 @@ class CudaDevice final : public Device {
   const Selected selected_;
   cudaDeviceProp properties_{};
   CudaStream compute_;
+  // Bytes given out; shared with the memory, which may be released after the device.
+  std::shared_ptr<std::size_t> allocated_ = std::make_shared<std::size_t>(0);
   std::unique_ptr<CudaOps> ops_;
 
   std::vector<std::unique_ptr<GraphGuest>> end_capture();

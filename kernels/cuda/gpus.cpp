@@ -60,12 +60,14 @@ std::string cuda_versions() {
                      cublas / 100 % 100, cublas % 100);
 }
 
-std::unique_ptr<Device> make_cuda_device(int index) {
+std::unique_ptr<Device> make_cuda_device(int index, bool autotune) {
   const auto count = static_cast<int>(cuda_devices().size());
   if (index < 0 || index >= count)
     throw error("there is no GPU {}: this process sees {} (nvidia-smi and CUDA_VISIBLE_DEVICES tell which)", index,
                 count);
-  return std::make_unique<CudaDevice>(index);
+  auto device = std::make_unique<CudaDevice>(index);
+  device->cuda_ops().set_autotune(autotune);
+  return device;
 }
 
 }  // namespace heddle

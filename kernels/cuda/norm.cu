@@ -220,4 +220,15 @@ void CudaOps::rms_norm_forward(const Tensor& x, const Tensor& weight, float epsi
   norm_forward(x, weight, {}, epsilon, /*centered=*/false, y, {}, rstd, stream_);
 }
 
+void CudaOps::residual_norm_forward(const ResidualNorm& r) {
+  checks::residual_norm_forward(r);
+  with_act_type(r.x.dtype, [&](auto type) {
+    using T = decltype(type);
+    const BiasDropoutResidual<T> operands(r.x, r.bias, r.residual, r.dropout, r.out);
+    launch_norm_forward(ResidualRows<T>{operands, static_cast<std::uint64_t>(r.x.size(1))},
+                        operands_of<T>(r.norm_weight, r.norm_bias, r.epsilon, !r.rms, r.y, r.mean, r.rstd),
+                        operands.packs_fit(), stream_);
+  });
+}
+
 }  // namespace heddle

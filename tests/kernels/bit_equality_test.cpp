@@ -1,6 +1,6 @@
 // Bits that must be equal: from run to run, with any number of threads and in whichever order they run (more
-// than ops.h asks of a backend, but kept by all), and for a row wherever it lies and whatever lies beside it (decoding with a cache
-// relies on it).
+// than ops.h asks of a backend, but kept by all), and for a row wherever it lies and whatever lies beside it
+// (decoding with a cache relies on it).
 #include "tests/kernels/op_test.h"
 
 namespace heddle {

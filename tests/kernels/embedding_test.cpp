@@ -42,8 +42,8 @@ TEST_P(EmbeddingTest, ForwardAndBackward) {
     }
 }
 
-// A token that every other position has beside many rare ones, in a table with more rows than a byte counts; and one
-// token alone.
+// A token that every other position has beside many rare ones, in a table with more rows than a byte counts;
+// and one token alone.
 TEST_P(EmbeddingTest, FrequentTokens) {
   Random random;
   for (const std::int64_t width : {3, 40})
@@ -59,8 +59,9 @@ TEST_P(EmbeddingTest, FrequentTokens) {
       const auto exact =
           plus(dtable.values<double>(),
                reference::embedding_backward(id_values, dout.values<double>(), kFirstRow, kTableRows));
-      const auto naive = plus(dtable.values<float>(),
-                              reference::embedding_backward(id_values, dout.values<float>(), kFirstRow, kTableRows));
+      const auto naive =
+          plus(dtable.values<float>(),
+               reference::embedding_backward(id_values, dout.values<float>(), kFirstRow, kTableRows));
       ops().embedding_backward(ids, dout, kFirstRow, dtable);
       expect_close(dtable, exact, naive, "embedding backward of a frequent token");
     }

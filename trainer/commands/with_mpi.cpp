@@ -47,7 +47,7 @@ std::unique_ptr<Device> make_gpu(MpiSession& session) {
   } catch (const Error& e) {
     problem = e.what();
   }
-  return make_cuda_device(session.assign_gpu(std::move(ids), std::move(problem)));
+  return make_cuda_device(session.assign_gpu(std::move(ids), std::move(problem)), options.device.autotune);
 }
 
 }  // namespace

@@ -108,6 +108,8 @@ void declare_upkeep(Options& o, OptionTable& table) {
 
   table.section("device", "what computes");
   table.add_choice("device", &o.device.device, "device of every rank");
+  table.add("autotune", &o.device.autotune,
+            "cuda: time several algorithms of each matrix product; faster, but runs no longer repeat bit for bit");
   table.add("graph", &o.device.graph,
             "cuda: record a whole training step as a CUDA graph and replay it; same bits, less work for the host");
 }

@@ -143,6 +143,7 @@ struct LogOptions {
 
 struct DeviceOptions {
   DeviceKind device = DeviceKind::cpu;
+  bool autotune = false;  // CUDA: time the matrix products' algorithms
   bool graph = true;  // CUDA: record a training step once and replay it
   bool operator==(const DeviceOptions&) const = default;
 };

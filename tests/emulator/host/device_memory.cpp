@@ -95,6 +95,7 @@ DeviceMemory::DeviceMemory() : used_(static_cast<std::size_t>(emulated_gpus())),
     std::abort();
   }
   base_ = static_cast<std::byte*>(base);
+  madvise(base, kReserved, MADV_HUGEPAGE);  // protect() is called all the time and takes time by the page
   explain_faults();
 }
 
