@@ -18,7 +18,18 @@ std::string id_of(const cudaDeviceProp& properties) {
   return id;
 }
 
-std::string cuda_version(int version) { return fmt::format("CUDA {}.{}", version / 1000, version % 1000 / 10); }
+std::string cuda_version(int version) {
+  return fmt::format("CUDA {}.{}", version / 1000, version % 1000 / 10);
+}
+
+Error driver_error() {
+  int driver = 0, runtime = 0;
+  cudaRuntimeGetVersion(&runtime);
+  if (cudaDriverGetVersion(&driver) != cudaSuccess || driver == 0)
+    return error("CUDA cannot be used on this host: it has no NVIDIA driver");
+  return error("CUDA cannot be used on this host: its driver is for {} and heddle needs one for {} or newer",
+               cuda_version(driver), cuda_version(runtime));
+}
 
 }  // namespace
 
@@ -26,6 +37,7 @@ std::vector<GpuDescription> cuda_devices() {
   int count = 0;
   const cudaError_t status = cudaGetDeviceCount(&count);
   if (status == cudaErrorNoDevice) return {};
+  if (status == cudaErrorInsufficientDriver) throw driver_error();
   if (status != cudaSuccess)
     throw error("CUDA cannot be used on this host: {} ({})", cudaGetErrorString(status), cudaGetErrorName(status));
   std::vector<GpuDescription> devices;

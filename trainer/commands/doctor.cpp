@@ -50,7 +50,7 @@ std::string gpu_lines(const std::string& host) {
   try {
     for (const GpuDescription& gpu : cuda_devices())
       lines +=
-          fmt::format("{:<20} {:<28} {:>10.0f} {:>10.1f}   {}\n", host, gpu.name,
+          fmt::format("{:<20} {:<28} {:>10.1f} {:>10.1f}   {}\n", host, gpu.name,
                       static_cast<double>(gpu.memory_bytes) / kGiB, gpu.compute_capability / 10.0, gpu.id);
   } catch (const Error& e) {
     return fmt::format("{:<20} {}\n", host, e.what());
