@@ -22,7 +22,7 @@ ctest --test-dir "$build" --output-on-failure -j "$(nproc)" "${slow[@]}" "$@"
 if [ "${HEDDLE_SANITIZERS:-1}" = 1 ] && [ $# -eq 0 ]; then
   echo "the unit tests once more, under AddressSanitizer and UndefinedBehaviorSanitizer"
   HEDDLE_BUILD=$build-sanitize HEDDLE_TARGETS=unit_tests launch/build.sh -DHEDDLE_SANITIZE=ON -DCMAKE_BUILD_TYPE=RelWithDebInfo
-  for program in test_kernels test_parallel test_trainer; do
+  for program in test_emulator test_kernels test_parallel test_trainer; do
     "$build-sanitize/tests/$program" --gtest_brief=1
   done
   echo "heddle's own threads under ThreadSanitizer"

@@ -31,9 +31,8 @@ struct Heads {
 struct AttentionSizes {
   int batch, queries, keys;  // B, Tq, Tk
   int heads, kv_heads;       // H, Hkv
+  int group;                 // H / Hkv
   int head_size;             // D: columns at and past it, up to a tile's, are zeros
-
-  __host__ __device__ int group() const { return heads / kv_heads; }
 };
 
 // Query i sees the keys j < keys with j <= i + diagonal.

@@ -219,7 +219,7 @@ __global__ void __launch_bounds__(ForwardTiles<T, D>::kThreads, ForwardTiles<T, 
   const int block_limit = visibility.key_limit(min(block_query + Tiles::kQueries, sizes.queries) - 1);
   const int items = 2 * ((max(block_limit, 0) + kKeys - 1) / kKeys);
 
-  const int kv_head = place.head / sizes.group();
+  const int kv_head = place.head / sizes.group;
   const HeadRows<const T> k = a.k.of(place.batch, kv_head), v = a.v.of(place.batch, kv_head);
   int load_slot = 0, slot = 0;
   // Item 2 n is tile n of the keys, item 2 n + 1 tile n of the values. Closes one group of copies, be it empty.

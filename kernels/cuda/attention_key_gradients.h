@@ -148,7 +148,7 @@ __global__ void __launch_bounds__(KeyGradientTiles<T, D, kDropout>::kThreads,
     int head, first, stage;
   };
   const int first_seeing = max(visibility.first_query(block_key), 0) / kQueries * kQueries;
-  const int end_head = first_seeing < sizes.queries ? (place.head + 1) * sizes.group() : 0;
+  const int end_head = first_seeing < sizes.queries ? (place.head + 1) * sizes.group : 0;
   const auto after = [&](Item item) -> Item {
     const bool last = item.first + kQueries >= sizes.queries;
     return {item.head + last, last ? first_seeing : item.first + kQueries, item.stage ^ 1};
@@ -169,7 +169,7 @@ __global__ void __launch_bounds__(KeyGradientTiles<T, D, kDropout>::kThreads,
                       a.packs);
   load_rows<kThreads>(shared.values, a.v.of(place.batch, place.head), block_key, visibility.keys, sizes.head_size,
                       a.packs);
-  Item item{place.head * sizes.group(), first_seeing, 0};
+  Item item{place.head * sizes.group, first_seeing, 0};
   load_item(item);
 
   Sums<kRowTiles, Tiles::kColumns / 8> dk, dv;

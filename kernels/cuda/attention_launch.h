@@ -25,7 +25,8 @@ bool packs_fit(const Tensor& t) {
 
 inline AttentionSizes sizes_of(const Attention& a) {
   const auto size = [](const Tensor& t, int dimension) { return static_cast<int>(t.size(dimension)); };
-  return {size(a.q, 0), size(a.q, 1), size(a.k, 1), size(a.q, 2), size(a.k, 2), size(a.q, 3)};
+  return {size(a.q, 0), size(a.q, 1), size(a.k, 1), size(a.q, 2), size(a.k, 2),
+          size(a.q, 2) / size(a.k, 2), size(a.q, 3)};
 }
 
 inline VisibilityRule visibility_of(const Attention& a) {

@@ -42,26 +42,31 @@ struct QueryGradientTiles {
   };
   struct Shared {
     Tile<T, kQueries, D> queries, d_outputs;
+    alignas(16) QueryStatistics statistics[kQueries];
     Stage stages[2];
   };
 };
 
-// Scores, -inf where masked, and d_probabilities (after dropout) become the scores' gradients.
+// Scores, -inf where masked, and d_probabilities (after dropout) become the scores' gradients. `statistics` are those
+// of the first row's query.
 template <int kRowTiles, int kColumnTiles>
 __device__ __forceinline__ void differentiate(const Sums<kRowTiles, kColumnTiles>& scores,
                                               Sums<kRowTiles, kColumnTiles>& d_probabilities,
-                                              const QueryStatistics (&statistics)[kRowTiles][2], float scale_log2,
+                                              const QueryStatistics* statistics, float scale_log2,
                                               float dropout_factor) {
 #pragma unroll
   for (int i = 0; i < kRowTiles; ++i)
 #pragma unroll
-    for (int j = 0; j < kColumnTiles; ++j)
+    for (int half = 0; half < 2; ++half) {
+      const QueryStatistics row = statistics[16 * i + 8 * half + lane_index() / 4];
 #pragma unroll
-      for (int e = 0; e < 4; ++e) {
-        const QueryStatistics& row = statistics[i][e / 2];
-        const float probability = exp2_approx(fmaf(scores[i][j][e], scale_log2, -row.log2_sum_exp));
-        d_probabilities[i][j][e] = probability * fmaf(d_probabilities[i][j][e], dropout_factor, -row.delta);
-      }
+      for (int j = 0; j < kColumnTiles; ++j)
+#pragma unroll
+        for (int e = 2 * half; e < 2 * half + 2; ++e) {
+          const float probability = exp2_approx(fmaf(scores[i][j][e], scale_log2, -row.log2_sum_exp));
+          d_probabilities[i][j][e] = probability * fmaf(d_probabilities[i][j][e], dropout_factor, -row.delta);
+        }
+    }
 }
 
 template <typename T, int D>
@@ -82,9 +87,9 @@ __launch_bounds__(QueryGradientTiles<T, D>::kThreads, QueryGradientTiles<T, D>::
   const int block_limit = visibility.key_limit(min(block_query + Tiles::kQueries, sizes.queries) - 1);
   const int tiles = (max(block_limit, 0) + kKeys - 1) / kKeys;
 
+  const int kv_head = place.head / sizes.group;
   const auto load_tile = [&](int tile) {
     if (tile < tiles) {
-      const int kv_head = place.head / sizes.group();
       load_rows<kThreads>(shared.stages[tile % 2].keys, a.k.of(place.batch, kv_head), tile * kKeys, visibility.keys,
                           sizes.head_size, a.packs);
       load_rows<kThreads>(shared.stages[tile % 2].values, a.v.of(place.batch, kv_head), tile * kKeys, visibility.keys,
@@ -96,14 +101,10 @@ __launch_bounds__(QueryGradientTiles<T, D>::kThreads, QueryGradientTiles<T, D>::
                       a.packs);
   load_rows<kThreads>(shared.d_outputs, a.d_o.of(place.batch, place.head), block_query, sizes.queries,
                       sizes.head_size, a.packs);
+  if (const int pair = static_cast<int>(threadIdx.x); pair < Tiles::kQueries / 2)
+    copy_async_16(shared.statistics + 2 * pair, a.statistics_of(place.batch, place.head) + block_query + 2 * pair);
   load_tile(0);
 
-  QueryStatistics statistics[kRowTiles][2];
-#pragma unroll
-  for (int i = 0; i < kRowTiles; ++i)
-#pragma unroll
-    for (int half = 0; half < 2; ++half)
-      statistics[i][half] = a.statistics_of(place.batch, place.head)[query + 16 * i + 8 * half + lane_index() / 4];
   LeftFragments<kRowTiles, Tiles::kRowsInRegisters ? D : 16> q, d_o;
   Sums<kRowTiles, D / 8> dq;
   set_to_zero(dq);
@@ -138,7 +139,7 @@ __launch_bounds__(QueryGradientTiles<T, D>::kThreads, QueryGradientTiles<T, D>::
       }
       if (key + kStep > seen_by_all) mask_scores(scores, visibility, query, key);
       if (a.dropout.enabled) drop_from_rows(gradients, a.dropout, place, query, key);
-      differentiate(scores, gradients, statistics, a.scale_log2, a.dropout.factor);
+      differentiate(scores, gradients, shared.statistics + row, a.scale_log2, a.dropout.factor);
       const Weights<T, kRowTiles, kStep / 8> d_scores(gradients);
       multiply(dq, d_scores, stage.keys, step, 0);
     }
