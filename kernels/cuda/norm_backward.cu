@@ -8,10 +8,9 @@
 // need no registers:
 //   C (bf16)      768    1600   4096   12288
 //   threads, row   32     128    128     512     up to 2, 8 and 32 KiB per row
-//   KiB in flight  74      38     98      72     per multiprocessor of an H200 with dx added to (an H200
-//   needs about 25)
-// Rows that are wider or not made of packs are read from global memory twice, element by element, and their
-// sums of columns are kept there too.
+//   KiB in flight  74      38     98      72     per multiprocessor with dx added to; an H200 needs about 25
+// Rows that are wider, not made of packs or too much for the GPU's shared memory are read from global memory
+// twice, element by element, and their sums of columns are kept there too.
 #include <algorithm>
 
 #include "kernels/checks.h"
