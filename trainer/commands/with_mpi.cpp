@@ -38,7 +38,7 @@ int with_mpi(const CommandLine& line, const std::function<int(MpiSession&)>& bod
 
 namespace {
 
-std::unique_ptr<Device> make_gpu(MpiSession& session) {
+std::unique_ptr<Device> make_gpu(MpiSession& session, bool autotune) {
   if (cuda_versions().empty()) return make_cuda_device(0);  // throws, saying how to get a heddle with CUDA
   std::vector<std::string> ids;
   std::string problem;
@@ -47,13 +47,13 @@ std::unique_ptr<Device> make_gpu(MpiSession& session) {
   } catch (const Error& e) {
     problem = e.what();
   }
-  return make_cuda_device(session.assign_gpu(std::move(ids), std::move(problem)), options.device.autotune);
+  return make_cuda_device(session.assign_gpu(std::move(ids), std::move(problem)), autotune);
 }
 
 }  // namespace
 
 std::unique_ptr<Device> make_device(const Options& options, MpiSession& session) {
-  if (options.device.device == DeviceKind::cuda) return make_gpu(session);
+  if (options.device.device == DeviceKind::cuda) return make_gpu(session, options.device.autotune);
   int threads = static_cast<int>(options.parallel.threads);
   if (threads == 0) threads = threads_per_rank(session.local_size());
   bind_threads(session.local_rank(), session.local_size(), threads);

@@ -57,7 +57,8 @@ std::vector<bool> transposes_right() {
   return right_for_seeds(
       [&] {
         std::vector<float> out(rows * columns);
-        run_now<&transpose<AfterWriting, AfterReading>>({dim3(1, rows / 32), dim3(32, 8), sizeof(Tile)}, in.data(), out.data(), rows, columns);
+        run_now<&transpose<AfterWriting, AfterReading>>({dim3(1, rows / 32), dim3(32, 8), sizeof(Tile)},
+                                                        in.data(), out.data(), rows, columns);
         return out;
       },
       expected);
@@ -131,8 +132,8 @@ std::vector<bool> gathers_right(int threads, int scale, int distance) {
   return right_for_seeds(
       [&] {
         std::vector<int> out(threads);
-        run_now<&gather<Barrier>>({1, static_cast<unsigned>(threads), 512}, in.data(), out.data(),
-                                 scale, distance);
+        run_now<&gather<Barrier>>({1, static_cast<unsigned>(threads), 512}, in.data(), out.data(), scale,
+                                  distance);
         return out;
       },
       expected);
@@ -181,7 +182,7 @@ std::vector<bool> reverses_right() {
   return right_for_seeds(
       [&] {
         std::vector<int> out(count);
-        launch<&reverse_in_warps<OwnPlaces>>({blocks, 128, 512}, nullptr, in.data(), out.data());
+        run_now<&reverse_in_warps<OwnPlaces>>({blocks, 128, 512}, in.data(), out.data());
         return out;
       },
       expected);
