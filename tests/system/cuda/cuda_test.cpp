@@ -189,6 +189,18 @@ TEST_F(CudaTraining, SharesAGpuAmongRanks) {
   }
 }
 
+TEST_F(CudaTraining, DoctorNamesTheGpusAndMeasuresBetweenThem) {
+  const RunResult result = run_heddle(folder_, 2, with({"doctor"}, device_words("cuda")));
+  EXPECT_EQ(result.exit_code, 0) << result.output;
+#ifdef HEDDLE_SHARE_GPU
+  const char* const gpu = "NVIDIA";
+#else
+  const char* const gpu = "Emulated GPU";
+#endif
+  for (const char* part : {gpu, "cuBLASLt", "67108864 "})
+    EXPECT_NE(result.output.find(part), std::string::npos) << "no " << part << " in\n" << result.output;
+}
+
 TEST_F(CudaTraining, RefusesMoreRanksThanGpus) {
   // 0 and 1 as the launcher would set it: every rank sees the same single GPU.
   setenv("CUDA_VISIBLE_DEVICES", "0", 1);
