@@ -1,8 +1,10 @@
 #include "kernels/checks.h"
 
+#include <algorithm>
 #include <string>
 
 #include "kernels/error.h"
+#include "kernels/rope.h"
 
 namespace heddle::checks {
 
@@ -213,6 +215,43 @@ void rms_norm_backward(const Tensor& dy, const Tensor& x, const Tensor& weight, 
                   is(rstd, DType::f32, {x.size(0)}) && is_like(dx, x) && is(dweight, DType::f32, {x.size(1)}),
               "dy, x and dx act [N, C], weight act [C], rstd f32 [N], dweight f32 [C]",
               {{"dy", dy}, {"x", x}, {"weight", weight}, {"rstd", rstd}, {"dx", dx}, {"dweight", dweight}});
+}
+
+void residual_norm_forward(const ResidualNorm& r) {
+  const Tensor& x = r.x;
+  const bool is_batch = is_act(x) && x.rank() == 3 && x.contiguous() && x.size(2) > 0;
+  const Shape columns = {is_batch ? x.size(2) : 0}, rows = {is_batch ? x.size(0) * x.size(1) : 0};
+  check_shape("residual_norm_forward",
+              is_batch && is_or_absent(r.bias, x.dtype, columns) && is_like(r.residual, x) && is_like(r.out, x) &&
+                  is(r.norm_weight, x.dtype, columns) && is_or_absent(r.norm_bias, x.dtype, columns) &&
+                  is_like(r.y, x) && is_or_absent(r.mean, DType::f32, rows) && is_or_absent(r.rstd, DType::f32, rows),
+              "x, residual, out and y act [B, T, C], bias, norm_weight and norm_bias act [C], mean and rstd f32 [B T]",
+              {{"x", x},
+               {"bias", r.bias},
+               {"residual", r.residual},
+               {"out", r.out},
+               {"norm_weight", r.norm_weight},
+               {"norm_bias", r.norm_bias},
+               {"y", r.y},
+               {"mean", r.mean},
+               {"rstd", r.rstd}});
+  check_shape("residual_norm_forward", !r.rms || (!is_given(r.norm_bias) && !is_given(r.mean)),
+              "neither norm_bias nor mean for an RMS norm", {{"norm_bias", r.norm_bias}, {"mean", r.mean}});
+  check_dropout("residual_norm_forward", r.dropout);
+}
+
+// --- rope ---
+
+void rope(const Rope& r) {
+  const auto check = [&](bool condition, const char* requirement) {
+    check_shape("rope", condition, requirement, {{"x", r.x}, {"positions", r.positions}});
+  };
+  check(is_act(r.x) && r.x.rank() == 4 && (r.x.size(3) <= 1 || r.x.stride[3] == 1),
+        "x act [B, T, H, D] with contiguous heads");
+  check(is(r.positions, DType::i32, {r.x.size(0) * r.x.size(1)}), "positions i32 [B T]");
+  if (r.rotary_size < 2 || r.rotary_size % 2 != 0 || r.rotary_size > std::min(r.x.size(3), kMaxRotarySize))
+    throw error("rope: needs an even rotary_size of 2 to {}, at most the size of a head, got {} for heads of {}",
+                kMaxRotarySize, r.rotary_size, r.x.size(3));
 }
 
 // --- embedding ---

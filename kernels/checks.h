@@ -47,6 +47,10 @@ void rms_norm_forward(const Tensor& x, const Tensor& weight, const Tensor& y, co
 void rms_norm_backward(const Tensor& dy, const Tensor& x, const Tensor& weight, const Tensor& rstd,
                        const Tensor& dx, const Tensor& dweight);
 
+void residual_norm_forward(const ResidualNorm& r);
+
+void rope(const Rope& r);
+
 void embedding_forward(const Tensor& ids, const Tensor& table, const Tensor& out);
 void embedding_backward(const Tensor& ids, const Tensor& dout, const Tensor& dtable);
 

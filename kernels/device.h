@@ -92,6 +92,13 @@ class Device {
   // Host memory the device can copy from and to asynchronously.
   virtual Memory allocate_host(std::size_t bytes) = 0;
 
+  // Memory of the device: what allocate() of this process has given out, and what is taken in all. Zeros where the
+  // device is the host, whose memory the operating system counts.
+  struct MemoryUse {
+    std::size_t allocated = 0, taken = 0;
+  };
+  virtual MemoryUse memory_use() const { return {}; }
+
   virtual Stream& compute_stream() = 0;
   virtual std::unique_ptr<Stream> make_stream() = 0;
   virtual std::unique_ptr<Event> make_event() = 0;  // starts ready
@@ -143,7 +150,9 @@ std::string cuda_versions();
 
 // The CUDA backend on GPU number `index` of this host, which becomes the calling thread's. Throws Error saying why if
 // there is no such GPU, no driver, or heddle was built without CUDA.
-std::unique_ptr<Device> make_cuda_device(int index);
+// `autotune`: cuBLASLt's algorithms are timed on first use of a shape, which may choose others in another run and so
+// give other bits; otherwise its first proposal is taken.
+std::unique_ptr<Device> make_cuda_device(int index, bool autotune = false);
 
 // The CPU backend with `threads` OpenMP threads (0: as many as this process may run on).
 std::unique_ptr<Device> make_cpu_device(int threads);

@@ -58,6 +58,29 @@ struct Dropout {
   std::uint32_t first_sample = 0;     // number within the global batch of the first sample of this tensor
 };
 
+// bias_dropout_residual and the norm behind it in one pass over memory, with the same bits as the two.
+struct ResidualNorm {
+  Tensor x, bias, residual;       // act [B, T, C], [C] or none, [B, T, C]
+  Dropout dropout;
+  Tensor out;                     // act [B, T, C] = residual + dropout(x + bias); may be residual or x
+  bool rms = false;               // RMS norm instead of layer norm: there is no norm_bias and no mean
+  Tensor norm_weight, norm_bias;  // act [C]; norm_bias may be none
+  float epsilon = 1e-5f;
+  Tensor y;                       // act [B, T, C] = norm(out)
+  Tensor mean, rstd;              // f32 [B T], none to skip
+};
+
+// Rotary position embedding, in place. Su et al. 2021, eq. 34, with the pairs of Hugging Face's "rotate_half": element
+// i of a head turns with element i + rotary_size / 2 (the paper's turns with its neighbour), for i < rotary_size / 2,
+// by the angle position * base^(-2 i / rotary_size). The backward is the same with `inverse`.
+struct Rope {
+  Tensor x;                      // act [B, T, H, D]; dimensions 0, 1 and 2 may have any stride
+  Tensor positions;              // i32 [B T], below 2^24 in size
+  std::int64_t rotary_size = 0;  // even, 2 to 256, at most D; the rest of a head stays
+  float base = 10000;
+  bool inverse = false;          // turn back, by the negative angles
+};
+
 // Softmax attention, fused: memory grows with T, never T x T. Vaswani et al. 2017, eq. 1; Dao et al. 2022.
 //   o = dropout(softmax(scale q k^T + mask)) v per batch entry b and head h; head h reads key/value head
 //   h / (num_heads / num_kv_heads).
@@ -177,6 +200,11 @@ class Ops {
                                 const Tensor& rstd) = 0;
   virtual void rms_norm_backward(const Tensor& dy, const Tensor& x, const Tensor& weight, const Tensor& rstd,
                                  bool accumulate, const Tensor& dx, const Tensor& dweight) = 0;
+
+  virtual void residual_norm_forward(const ResidualNorm& r) = 0;
+
+  // --- rope ---
+  virtual void rope(const Rope& r) = 0;
 
   // --- embedding: ids i32 [N]; table act [R, C] holds the global rows [first_row, first_row + R) ---
   // out [N, C] = row of the table, 0 for ids outside of it; added to out if `accumulate`.

@@ -77,6 +77,7 @@ class TracedDevice final : public Device {
   int threads() const override { return device_.threads(); }
   Memory allocate(std::size_t bytes) override { return device_.allocate(bytes); }
   Memory allocate_host(std::size_t bytes) override { return device_.allocate_host(bytes); }
+  MemoryUse memory_use() const override { return device_.memory_use(); }
   Stream& compute_stream() override { return device_.compute_stream(); }
   std::unique_ptr<Stream> make_stream() override { return device_.make_stream(); }
   std::unique_ptr<Event> make_event() override { return device_.make_event(); }

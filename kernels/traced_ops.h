@@ -87,6 +87,14 @@ class TracedOps final : public Ops {
     const Span span(trace_, "norm", "rms_norm_backward");
     ops_.rms_norm_backward(dy, x, weight, rstd, accumulate, dx, dweight);
   }
+  void residual_norm_forward(const ResidualNorm& r) override {
+    const Span span(trace_, "norm", "residual_norm_forward");
+    ops_.residual_norm_forward(r);
+  }
+  void rope(const Rope& r) override {
+    const Span span(trace_, "rope", "rope");
+    ops_.rope(r);
+  }
   void embedding_forward(const Tensor& ids, const Tensor& table, std::int64_t first_row, bool accumulate,
                          const Tensor& out) override {
     const Span span(trace_, "embedding", "embedding_forward");

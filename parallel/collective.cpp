@@ -5,6 +5,8 @@
 #include <algorithm>
 #include <cstring>
 
+#include "kernels/error.h"
+
 namespace heddle {
 
 const char* name_of(CollectiveKind kind) {
@@ -82,6 +84,50 @@ std::string CollectiveCall::to_string() const {
   std::string text = fmt::format("{} \"{}\"", name_of(kind), label);
   if (kind != CollectiveKind::barrier) text += fmt::format(" of {} {}", count, name_of(element));
   return text;
+}
+
+namespace {
+
+void require_contiguous(const char* collective, const Tensor& x, const char* label) {
+  if (!x.contiguous())
+    throw error("{} \"{}\": the tensor {} is not contiguous", collective, label, x.shape.to_string());
+}
+
+void require_numbers(const char* collective, const Tensor& x, const char* label) {
+  require_contiguous(collective, x, label);
+  if (x.dtype == DType::u8) throw error("{} \"{}\": u8 values cannot be reduced", collective, label);
+}
+
+}  // namespace
+
+CollectiveCall all_reduce_call(const Tensor& x, Reduction reduction, const char* label) {
+  require_numbers("all_reduce", x, label);
+  return CollectiveCall(CollectiveKind::all_reduce, element_of(x.dtype), x.count(), label, reduction);
+}
+
+CollectiveCall all_gather_call(const Tensor& in, const Tensor& out, int ranks, const char* label) {
+  require_contiguous("all_gather", in, label);
+  require_contiguous("all_gather", out, label);
+  if (in.dtype != out.dtype || in.count() * ranks != out.count())
+    throw error("all_gather \"{}\": {} {} from each of {} ranks do not make {} {}", label, in.count(),
+                name_of(in.dtype), ranks, out.count(), name_of(out.dtype));
+  return CollectiveCall(CollectiveKind::all_gather, element_of(out.dtype), out.count(), label);
+}
+
+CollectiveCall reduce_scatter_call(const Tensor& in, const Tensor& out, int ranks, const char* label) {
+  require_numbers("reduce_scatter", in, label);
+  require_contiguous("reduce_scatter", out, label);
+  if (in.dtype != out.dtype || out.count() * ranks != in.count())
+    throw error("reduce_scatter \"{}\": {} {} for each of {} ranks do not make {} {}", label, out.count(),
+                name_of(out.dtype), ranks, in.count(), name_of(in.dtype));
+  return CollectiveCall(CollectiveKind::reduce_scatter, element_of(in.dtype), in.count(), label);
+}
+
+CollectiveCall broadcast_call(const Tensor& x, int root, int ranks, const char* label) {
+  require_contiguous("broadcast", x, label);
+  if (root < 0 || root >= ranks)
+    throw error("broadcast \"{}\": there is no rank {} in a group of {}", label, root, ranks);
+  return CollectiveCall(CollectiveKind::broadcast, element_of(x.dtype), x.count(), label, Reduction::sum, root);
 }
 
 std::uint64_t bytes_sent(CollectiveKind kind, std::uint64_t bytes, int ranks) {

@@ -40,6 +40,13 @@ struct CollectiveCall {
   std::string to_string() const;  // all_reduce "gradients 3/7" of 1024 f32
 };
 
+// The calls of a group of `ranks` on tensors, after checking these: contiguous, counts and types that match, a type that
+// can be reduced, a root that exists. Throw Error naming the collective and its label.
+CollectiveCall all_reduce_call(const Tensor& x, Reduction reduction, const char* label);
+CollectiveCall all_gather_call(const Tensor& in, const Tensor& out, int ranks, const char* label);
+CollectiveCall reduce_scatter_call(const Tensor& in, const Tensor& out, int ranks, const char* label);
+CollectiveCall broadcast_call(const Tensor& x, int root, int ranks, const char* label);
+
 // Bytes that one rank sends when `bytes` is the size of the larger buffer, for groups of `ranks`. These are
 // the lower bounds of Thakur et al. 2005, which the implementations here reach (broadcast: on average).
 //   all_reduce      2 (ranks - 1) / ranks * bytes

@@ -6,11 +6,12 @@
 //   - between two events: it starts when `ready` is, runs beside the computation, and `done` becomes ready when
 //     the result is there (gradient buckets under the backward).
 // All ranks of the group call the same collectives in the same order with the same counts; `label` names the call
-// in the watchdog's report. Tensors are contiguous. Sums are formed in rank order in f32 and handed to all ranks,
-// so every rank holds the same bits and a repeated run does too.
+// in the watchdog's report. Tensors are contiguous. Sums are handed to all ranks, so every rank holds the same bits,
+// and a repeated run does too. They are formed in rank order in f32, except by NCCL, which adds in its own order and
+// rounds bf16 after every addition.
 //
-// Implementations: SelfCommunicator (one rank), MpiCommunicator (host memory), NCCL (device memory), and the
-// PlanCommunicator, which only counts bytes.
+// Implementations: SelfCommunicator (one rank), MpiCommunicator (host memory), NcclCommunicator (a GPU per rank),
+// StagedCommunicator (ranks that share a GPU), and the PlanCommunicator, which only counts bytes.
 #pragma once
 
 #include <cstdint>
@@ -57,7 +58,7 @@ class Communicator {
   virtual void barrier(const char* label) = 0;
 };
 
-// One rank: every collective is the identity.
-std::unique_ptr<Communicator> make_self_communicator(std::string name);
+// One rank: every collective is the identity on the device's memory. The device outlives it.
+std::unique_ptr<Communicator> make_self_communicator(std::string name, Device& device);
 
 }  // namespace heddle

@@ -18,9 +18,8 @@ class Diagnosis {
       const std::string facts = headline(me, *waiting);
       if (const auto other = mismatch(*waiting)) return facts + describe_mismatch(me, *waiting, *other);
       const std::vector<int> missing = missing_ranks(*waiting);
-      if (missing.empty()) return facts + describe_slow(*waiting);
-
-      const auto next = next_call(missing);
+      auto next = missing.empty() ? held_up_by(*waiting) : next_call(missing);
+      if (missing.empty() && !next.second) return facts + describe_slow(*waiting);
       if (!next.second || was_visited(*next.second)) return facts + describe(missing);
       me = next.first;
       waiting = next.second;
@@ -86,6 +85,19 @@ class Diagnosis {
       if (!next.second) next = {rank, call};
     }
     return next;
+  }
+
+  // On a GPU a call counts from when it was queued, perhaps behind a call of another group. So when all ranks have
+  // arrived: a rank of theirs that also waits in another group in which somebody is missing, and that call.
+  std::pair<int, const GroupState*> held_up_by(const GroupState& waiting) const {
+    for (int i = 0; i < waiting.ranks.size; ++i) {
+      const RankState* s = state(waiting.ranks[i]);
+      for (int g = 0; s && g < s->group_count; ++g) {
+        const GroupState& other = s->groups[g];
+        if (other.active && !was_visited(other) && !missing_ranks(other).empty()) return {waiting.ranks[i], &other};
+      }
+    }
+    return {0, nullptr};
   }
 
   const GroupState* active_call(int rank) const {

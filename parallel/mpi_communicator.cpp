@@ -22,11 +22,6 @@ CpuEvent& cpu_event(Event& event) {
   return *found;
 }
 
-void require_contiguous(const Tensor& x, const char* label) {
-  if (!x.contiguous())
-    throw error("collective \"{}\": the tensor {} is not contiguous", label, x.shape.to_string());
-}
-
 }  // namespace
 
 MpiCommunicator::MpiCommunicator(std::string name, std::unique_ptr<Transport> transport,
@@ -166,75 +161,40 @@ void MpiCommunicator::throw_if_broken() const {
 
 // --- the interface ---
 
-MpiCommunicator::Operation MpiCommunicator::all_reduce_operation(const Tensor& x, Reduction reduction,
-                                                                 const char* label) const {
-  require_contiguous(x, label);
-  if (x.dtype == DType::u8) throw error("all_reduce \"{}\": u8 values cannot be reduced", label);
-  return {CollectiveCall(CollectiveKind::all_reduce, element_of(x.dtype), x.count(), label, reduction),
-          x.data, x.data};
-}
-
-MpiCommunicator::Operation MpiCommunicator::all_gather_operation(const Tensor& in, const Tensor& out,
-                                                                 const char* label) const {
-  require_contiguous(in, label);
-  require_contiguous(out, label);
-  if (in.dtype != out.dtype || in.count() * size() != out.count())
-    throw error("all_gather \"{}\": {} {} from each of {} ranks do not make {} {}", label, in.count(),
-                name_of(in.dtype), size(), out.count(), name_of(out.dtype));
-  return {CollectiveCall(CollectiveKind::all_gather, element_of(out.dtype), out.count(), label), in.data,
-          out.data};
-}
-
-MpiCommunicator::Operation MpiCommunicator::reduce_scatter_operation(const Tensor& in, const Tensor& out,
-                                                                     const char* label) const {
-  require_contiguous(in, label);
-  require_contiguous(out, label);
-  if (in.dtype == DType::u8) throw error("reduce_scatter \"{}\": u8 values cannot be reduced", label);
-  if (in.dtype != out.dtype || out.count() * size() != in.count())
-    throw error("reduce_scatter \"{}\": {} {} for each of {} ranks do not make {} {}", label, out.count(),
-                name_of(out.dtype), size(), in.count(), name_of(in.dtype));
-  return {CollectiveCall(CollectiveKind::reduce_scatter, element_of(in.dtype), in.count(), label), in.data,
-          out.data};
-}
-
 void MpiCommunicator::all_reduce(const Tensor& x, Reduction reduction, Stream& stream, const char* label) {
   stream.synchronize();
-  run_now(all_reduce_operation(x, reduction, label));
+  run_now({all_reduce_call(x, reduction, label), x.data, x.data});
 }
 
 void MpiCommunicator::all_reduce(const Tensor& x, Reduction reduction, Event& ready, Event& done,
                                  const char* label) {
-  enqueue(all_reduce_operation(x, reduction, label), ready, done);
+  enqueue({all_reduce_call(x, reduction, label), x.data, x.data}, ready, done);
 }
 
 void MpiCommunicator::all_gather(const Tensor& in, const Tensor& out, Stream& stream, const char* label) {
   stream.synchronize();
-  run_now(all_gather_operation(in, out, label));
+  run_now({all_gather_call(in, out, size(), label), in.data, out.data});
 }
 
 void MpiCommunicator::all_gather(const Tensor& in, const Tensor& out, Event& ready, Event& done,
                                  const char* label) {
-  enqueue(all_gather_operation(in, out, label), ready, done);
+  enqueue({all_gather_call(in, out, size(), label), in.data, out.data}, ready, done);
 }
 
 void MpiCommunicator::reduce_scatter(const Tensor& in, const Tensor& out, Stream& stream, const char* label) {
   stream.synchronize();
-  run_now(reduce_scatter_operation(in, out, label));
+  run_now({reduce_scatter_call(in, out, size(), label), in.data, out.data});
 }
 
 void MpiCommunicator::reduce_scatter(const Tensor& in, const Tensor& out, Event& ready, Event& done,
                                      const char* label) {
-  enqueue(reduce_scatter_operation(in, out, label), ready, done);
+  enqueue({reduce_scatter_call(in, out, size(), label), in.data, out.data}, ready, done);
 }
 
 void MpiCommunicator::broadcast(const Tensor& x, int root, Stream& stream, const char* label) {
-  require_contiguous(x, label);
-  if (root < 0 || root >= size())
-    throw error("broadcast \"{}\": there is no rank {} in group {}", label, root, name_);
+  const CollectiveCall call = broadcast_call(x, root, size(), label);
   stream.synchronize();
-  run_now(
-      {CollectiveCall(CollectiveKind::broadcast, element_of(x.dtype), x.count(), label, Reduction::sum, root),
-       x.data, x.data});
+  run_now({call, x.data, x.data});
 }
 
 void MpiCommunicator::all_reduce_host(double* values, int count, Reduction reduction, const char* label) {
@@ -305,7 +265,6 @@ std::unique_ptr<Communicator> make_mpi_communicator(UniqueComm comm, std::string
                                                     bool allow_shared_memory,
                                                     std::shared_ptr<WatchedGroup> watched) {
   const int rank = comm.rank(), size = comm.size();
-  if (size == 1) return make_self_communicator(std::move(name));
   std::unique_ptr<Transport> transport;
   if (allow_shared_memory && UniqueComm::split_by_host(comm.get()).size() == size) {
     Memory region = map_shared_region(comm.get(), SharedMemoryTransport::region_bytes(size));

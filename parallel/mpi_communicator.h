@@ -71,10 +71,6 @@ class MpiCommunicator final : public Communicator {
   };
   static constexpr std::size_t kQueueLength = 256;
 
-  Operation all_reduce_operation(const Tensor& x, Reduction reduction, const char* label) const;
-  Operation all_gather_operation(const Tensor& in, const Tensor& out, const char* label) const;
-  Operation reduce_scatter_operation(const Tensor& in, const Tensor& out, const char* label) const;
-
   void run_now(const Operation& operation);  // blocks until it is done
   void enqueue(Operation operation, Event& ready, Event& done);
   void push(std::unique_lock<std::mutex>& lock, const Operation& operation);
@@ -101,8 +97,8 @@ class MpiCommunicator final : public Communicator {
   std::thread thread_;
 };
 
-// Takes over `comm` (a duplicate of the group, returning errors). Collective. Shared memory is used if
-// allowed and all ranks share a host. One rank gives a SelfCommunicator.
+// Takes over `comm` (a duplicate of a group of two or more, returning errors). Collective. Shared memory is used if
+// allowed and all ranks share a host.
 std::unique_ptr<Communicator> make_mpi_communicator(UniqueComm comm, std::string name,
                                                     bool allow_shared_memory,
                                                     std::shared_ptr<WatchedGroup> watched);

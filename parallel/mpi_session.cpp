@@ -11,6 +11,7 @@
 #include "kernels/error.h"
 #include "parallel/affinity.h"
 #include "parallel/environment.h"
+#include "parallel/gpu_communicator.h"
 #include "parallel/mpi_communicator.h"
 #include "parallel/mpi_error.h"
 #include "parallel/thread_binding.h"
@@ -29,6 +30,16 @@ struct MpiSession::State {
   std::unique_ptr<Watchdog> watchdog;  // none for a single rank
 
   const std::string& host() const { return hosts[static_cast<std::size_t>(rank)]; }
+
+  std::unique_ptr<Communicator> on_gpus(std::unique_ptr<Communicator> group, Device& device,
+                                        RankRange range) {
+    if (settings.share_gpu) return make_staged_communicator(std::move(group), device);
+    if (!settings.make_gpu_communicator) throw error("internal: this program has no communicator for GPUs");
+    const std::shared_ptr<WatchedGroup> watched = watchdog->watch(group->name(), range);
+    return settings.make_gpu_communicator(
+        {std::move(group), device, watched,
+         [this, watched](const std::string& reason) { watchdog->fail(*watched, reason); }});
+  }
 };
 
 namespace {
@@ -139,6 +150,21 @@ std::string MpiSession::library_version() const {
   return mpi_library_version();
 }
 
+int MpiSession::assign_gpu(std::vector<std::string> visible_ids, std::string problem) {
+  State& s = *state_;
+  std::vector<VisibleGpus> ranks(static_cast<std::size_t>(s.size));
+  ranks[static_cast<std::size_t>(s.rank)] = {s.host(), std::move(visible_ids), std::move(problem)};
+  if (s.size > 1) {
+    const auto world =
+        make_mpi_communicator(UniqueComm::duplicate(MPI_COMM_WORLD), "world", s.settings.shared_memory,
+                              s.watchdog->watch("world", {0, 1, s.size}));
+    const auto all =
+        world->all_gather_host(to_bytes(ranks[static_cast<std::size_t>(s.rank)]), "visible GPUs");
+    std::transform(all.begin(), all.end(), ranks.begin(), visible_gpus_from);
+  }
+  return assign_gpus(ranks, s.settings.share_gpu)[static_cast<std::size_t>(s.rank)];
+}
+
 std::unique_ptr<Mesh> MpiSession::make_mesh(Layout layout, Device& device) {
   State& s = *state_;
   const std::int64_t ranks = std::int64_t{layout.data_parallel} * layout.tensor_parallel;
@@ -148,13 +174,12 @@ std::unique_ptr<Mesh> MpiSession::make_mesh(Layout layout, Device& device) {
                             possible_layouts(s.size)),
                 kExitUsage, /*on_all_ranks=*/true);
   if (device.kind() == DeviceKind::plan) return make_plan_mesh(layout, s.rank);
-  if (device.kind() != DeviceKind::cpu && s.size > 1)
-    throw error("there is no communicator for several ranks on device {}", name_of(device.kind()));
-
   const int data_rank = s.rank / layout.tensor_parallel, tensor_rank = s.rank % layout.tensor_parallel;
-  const auto make = [&](const char* name, UniqueComm comm, RankRange range) {
-    auto watched = range.size > 1 ? s.watchdog->watch(name, range) : nullptr;
-    return make_mpi_communicator(std::move(comm), name, s.settings.shared_memory, std::move(watched));
+  const auto make = [&](const char* name, UniqueComm comm, RankRange range) -> std::unique_ptr<Communicator> {
+    if (range.size == 1) return make_self_communicator(name, device);
+    auto host = make_mpi_communicator(std::move(comm), name, s.settings.shared_memory,
+                                      s.watchdog->watch(name, range));
+    return device.kind() == DeviceKind::cpu ? std::move(host) : s.on_gpus(std::move(host), device, range);
   };
   auto world = make("world", UniqueComm::duplicate(MPI_COMM_WORLD), {0, 1, s.size});
   auto data = make("data", UniqueComm::split(MPI_COMM_WORLD, tensor_rank, s.rank),

@@ -96,6 +96,7 @@ std::vector<AllReduceTime> measure_all_reduce(Communicator& world, Device& devic
       const double start = seconds_now();
       for (int i = 0; i < kRepetitions; ++i)
         world.all_reduce(x, Reduction::sum, device.compute_stream(), "all_reduce probe");
+      device.compute_stream().synchronize();
       double time = (seconds_now() - start) / kRepetitions;
       world.all_reduce_host(&time, 1, Reduction::max, "all_reduce probe");
       best = std::min(best, time);

@@ -47,7 +47,7 @@ struct GroupState {
 };
 
 struct RankState {
-  static constexpr int kMaxGroups = 8;
+  static constexpr int kMaxGroups = 16;  // on GPUs each group of the mesh is two: GPU's and host's collectives
   std::int32_t rank = 0;
   Progress progress;
   Progress neighbour;  // the last heartbeat of the rank before this one

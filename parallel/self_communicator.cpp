@@ -1,22 +1,13 @@
-#include <cstring>
-
-#include "kernels/error.h"
 #include "parallel/communicator.h"
 
 namespace heddle {
 
 namespace {
 
-void copy(const Tensor& in, const Tensor& out) {
-  if (in.dtype != out.dtype || in.count() != out.count())
-    throw error("collective of one rank: {} {} in, {} {} out", in.count(), name_of(in.dtype), out.count(),
-                name_of(out.dtype));
-  if (in.count() > 0 && in.data != out.data) std::memcpy(out.data, in.data, in.bytes());
-}
-
 class SelfCommunicator final : public Communicator {
  public:
-  explicit SelfCommunicator(std::string name) : name_(std::move(name)) {}
+  SelfCommunicator(std::string name, Device& device)
+      : name_(std::move(name)), device_(device), stream_(device.make_stream()) {}
 
   int rank() const override { return 0; }
   int size() const override { return 1; }
@@ -24,20 +15,20 @@ class SelfCommunicator final : public Communicator {
   bool capturable() const override { return true; }
 
   void all_reduce(const Tensor&, Reduction, Stream&, const char*) override {}
-  void all_reduce(const Tensor&, Reduction, Event& ready, Event&, const char*) override {
-    ready.synchronize();
+  void all_reduce(const Tensor& x, Reduction, Event& ready, Event& done, const char*) override {
+    copy(x, x, ready, done);
   }
   void all_gather(const Tensor& in, const Tensor& out, Stream& stream, const char*) override {
-    copy_after(stream, in, out);
+    copy(in, out, stream);
   }
-  void all_gather(const Tensor& in, const Tensor& out, Event& ready, Event&, const char*) override {
-    copy_after(ready, in, out);
+  void all_gather(const Tensor& in, const Tensor& out, Event& ready, Event& done, const char*) override {
+    copy(in, out, ready, done);
   }
   void reduce_scatter(const Tensor& in, const Tensor& out, Stream& stream, const char*) override {
-    copy_after(stream, in, out);
+    copy(in, out, stream);
   }
-  void reduce_scatter(const Tensor& in, const Tensor& out, Event& ready, Event&, const char*) override {
-    copy_after(ready, in, out);
+  void reduce_scatter(const Tensor& in, const Tensor& out, Event& ready, Event& done, const char*) override {
+    copy(in, out, ready, done);
   }
   void broadcast(const Tensor&, int, Stream&, const char*) override {}
 
@@ -48,21 +39,24 @@ class SelfCommunicator final : public Communicator {
   void barrier(const char*) override {}
 
  private:
-  // Done when the call returns, so `done`, which starts ready, stays so. Host memory only.
-  template <typename Source>
-  static void copy_after(Source& stream_or_event, const Tensor& in, const Tensor& out) {
-    if (in.data == out.data) return;
-    stream_or_event.synchronize();
-    copy(in, out);
+  void copy(const Tensor& in, const Tensor& out, Stream& stream) {
+    if (in.data != out.data) device_.copy_on_device(stream, in, out);
+  }
+  void copy(const Tensor& in, const Tensor& out, Event& ready, Event& done) {
+    stream_->wait(ready);
+    copy(in, out, *stream_);
+    stream_->record(done);
   }
 
   std::string name_;
+  Device& device_;
+  std::unique_ptr<Stream> stream_;  // of the event form
 };
 
 }  // namespace
 
-std::unique_ptr<Communicator> make_self_communicator(std::string name) {
-  return std::make_unique<SelfCommunicator>(std::move(name));
+std::unique_ptr<Communicator> make_self_communicator(std::string name, Device& device) {
+  return std::make_unique<SelfCommunicator>(std::move(name), device);
 }
 
 }  // namespace heddle

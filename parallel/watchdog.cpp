@@ -36,6 +36,18 @@ void WatchedGroup::end() {
   state_.active = 0;
 }
 
+void WatchedGroup::observe(std::int64_t finished, const CollectiveCall* current) {
+  const std::lock_guard lock(mutex_);
+  const std::int64_t calls = current ? finished + 1 : finished;
+  const bool active = current != nullptr;
+  if (active && (state_.calls != calls || !state_.active)) {
+    state_.call = *current;
+    state_.waited_seconds = 0;
+  }
+  state_.calls = calls;
+  state_.active = active;
+}
+
 GroupState WatchedGroup::state() const {
   const std::lock_guard lock(mutex_);
   return state_;
@@ -134,6 +146,14 @@ RankState Watchdog::state() const {
   for (const auto& group : groups())
     if (state.group_count < RankState::kMaxGroups) state.groups[state.group_count++] = group->state();
   return state;
+}
+
+void Watchdog::fail(const WatchedGroup& group, const std::string& reason) {
+  const GroupState stuck = group.state();
+  const Progress now = progress();
+  abort(fmt::format("rank {} (host {}): {} in {} (call {}){}", rank_, hosts_[static_cast<std::size_t>(rank_)], reason,
+                    stuck.to_string(), stuck.calls, now == Progress() ? "" : ", " + now.to_string()),
+        kExitFailure);
 }
 
 bool Watchdog::finish(std::optional<std::chrono::milliseconds> limit) {

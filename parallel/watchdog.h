@@ -34,8 +34,12 @@ class WatchedGroup {
  public:
   WatchedGroup(const std::string& name, int number, RankRange ranks);
 
+  // One call after the other, as the host executes them.
   void begin(const CollectiveCall& call);
   void end();
+  // What a GPU has done with the calls that were queued on it: so many are finished, and `current`, if not null, is
+  // the one after them.
+  void observe(std::int64_t finished, const CollectiveCall* current);
 
   GroupState state() const;
   void add_time(double seconds);  // to the call that is active, if any
@@ -57,6 +61,9 @@ class Watchdog {
   std::shared_ptr<WatchedGroup> watch(const std::string& name, RankRange ranks);
 
   void set_progress(std::int64_t step, const char* activity);
+
+  // Ends the job with a line that says where this rank is, which call of `group` is under way and the reason.
+  [[noreturn]] void fail(const WatchedGroup& group, const std::string& reason);
 
   // Waits until all ranks are here, then stops the thread. `limit` ends the wait early: false.
   bool finish(std::optional<std::chrono::milliseconds> limit);

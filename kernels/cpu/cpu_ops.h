@@ -60,6 +60,11 @@ class CpuOps final : public Ops {
   void rms_norm_backward(const Tensor& dy, const Tensor& x, const Tensor& weight, const Tensor& rstd,
                          bool accumulate, const Tensor& dx, const Tensor& dweight) override;
 
+  void residual_norm_forward(const ResidualNorm& r) override;
+
+  // --- rope.cpp ---
+  void rope(const Rope& r) override;
+
   // --- embedding.cpp ---
   void embedding_forward(const Tensor& ids, const Tensor& table, std::int64_t first_row, bool accumulate,
                          const Tensor& out) override;

@@ -1,57 +1,14 @@
 // The family "dropout". The mask is made anew wherever it is needed; nothing is stored.
-#include <optional>
-
 #include "kernels/checks.h"
 #include "kernels/cpu/column_sums.h"
 #include "kernels/cpu/cpu_ops.h"
 #include "kernels/cpu/dispatch.h"
-#include "kernels/cpu/dropout_mask.h"
 #include "kernels/cpu/parallel.h"
+#include "kernels/cpu/tiled_dropout.h"
 
 namespace heddle {
 
 using namespace cpu;
-
-namespace {
-
-// Elements whose factors are made at a time: they stay in the first-level cache.
-constexpr std::int64_t kTile = 1024;
-
-// The factors of a tile's elements, or none where everything is kept.
-struct Factors {
-  const float* values;
-
-  template <typename Extent>
-  FloatVector apply(FloatVector v, std::int64_t i, Extent extent) const {
-    return values ? v * load(values + i, extent) : v;
-  }
-};
-
-class TiledDropout {
- public:
-  explicit TiledDropout(const Dropout& dropout) : first_sample_(dropout.first_sample) {
-    if (dropout.probability > 0) mask_.emplace(dropout);
-  }
-
-  // body(offset, count, factors) for consecutive tiles of elements [begin, begin + count) of a sample of the
-  // tensor.
-  template <typename Body>
-  void for_each_tile(std::int64_t sample, std::int64_t begin, std::int64_t count, Body body) const {
-    alignas(64) float factors[kTile];
-    for (std::int64_t offset = 0; offset < count; offset += kTile) {
-      const std::int64_t size = std::min(kTile, count - offset);
-      if (mask_)
-        mask_->factors(first_sample_ + static_cast<std::uint32_t>(sample), begin + offset, size, factors);
-      body(offset, size, Factors{mask_ ? factors : nullptr});
-    }
-  }
-
- private:
-  std::optional<DropoutMask> mask_;
-  std::uint32_t first_sample_;
-};
-
-}  // namespace
 
 void CpuOps::dropout(const Tensor& x, const Dropout& dropout, const Tensor& y) {
   checks::dropout(x, dropout, y);
@@ -77,24 +34,9 @@ void CpuOps::dropout(const Tensor& x, const Dropout& dropout, const Tensor& y) {
 void CpuOps::bias_dropout_residual(const Tensor& x, const Tensor& bias, const Tensor& residual,
                                    const Dropout& dropout, const Tensor& out) {
   checks::bias_dropout_residual(x, bias, residual, dropout, out);
-  const std::int64_t length = x.size(1), width = x.size(2);
-  const TiledDropout tiled(dropout);
   with_act_type(x.dtype, [&](auto type) {
-    using T = decltype(type);
-    parallel_rows(threads_, x.size(0) * length, width, [&](std::int64_t row) {
-      tiled.for_each_tile(row / length, row % length * width, width,
-                          [&](std::int64_t c, std::int64_t count, Factors factors) {
-                            const T *from = x.as<T>() + row * width + c,
-                                    *skip = residual.as<T>() + row * width + c;
-                            const T* shift = bias ? bias.as<T>() + c : nullptr;
-                            T* to = out.as<T>() + row * width + c;
-                            for_each_vector(0, count, [&](std::int64_t i, auto extent) {
-                              FloatVector v = load(from + i, extent);
-                              if (shift) v += load(shift + i, extent);
-                              store(to + i, load(skip + i, extent) + factors.apply(v, i, extent), extent);
-                            });
-                          });
-    });
+    const BiasDropoutResidualRows<decltype(type)> rows(x, bias, residual, dropout, out);
+    parallel_rows(threads_, x.size(0) * x.size(1), x.size(2), [&](std::int64_t row) { rows.compute(row); });
   });
 }
 

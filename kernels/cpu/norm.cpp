@@ -7,6 +7,7 @@
 #include "kernels/cpu/cpu_ops.h"
 #include "kernels/cpu/dispatch.h"
 #include "kernels/cpu/parallel.h"
+#include "kernels/cpu/tiled_dropout.h"
 #include "kernels/cpu/vector.h"
 
 namespace heddle {
@@ -36,22 +37,59 @@ RowStatistics row_statistics(const T* x, std::int64_t width, float epsilon) {
   return {mean, 1.0f / std::sqrt(squares.total() / static_cast<float>(width) + epsilon)};
 }
 
+template <typename T>
+struct ForwardOperands {
+  const T *x, *weight, *bias;  // bias: null for none
+  T* y;
+  float *mean, *rstd;  // null to skip
+  std::int64_t width;
+  float epsilon;
+};
+
+template <bool kCentered, typename T>
+void norm_forward_row(const ForwardOperands<T>& o, std::int64_t row) {
+  const T* from = o.x + row * o.width;
+  T* to = o.y + row * o.width;
+  const RowStatistics s = row_statistics<kCentered>(from, o.width, o.epsilon);
+  for_each_vector(0, o.width, [&](std::int64_t i, auto extent) {
+    FloatVector v = (load(from + i, extent) - s.mean) * s.rstd * load(o.weight + i, extent);
+    if (o.bias) v += load(o.bias + i, extent);
+    store(to + i, v, extent);
+  });
+  if (o.mean) o.mean[row] = s.mean;
+  if (o.rstd) o.rstd[row] = s.rstd;
+}
+
+template <typename T>
+ForwardOperands<T> operands_of(const Tensor& x, const Tensor& weight, const Tensor& bias, float epsilon,
+                               const Tensor& y, const Tensor& mean, const Tensor& rstd) {
+  return {x.as<T>(),
+          weight.as<T>(),
+          bias ? bias.as<T>() : nullptr,
+          y.as<T>(),
+          mean ? mean.as<float>() : nullptr,
+          rstd ? rstd.as<float>() : nullptr,
+          x.size(-1),
+          epsilon};
+}
+
 template <bool kCentered, typename T>
 void norm_forward(int threads, const Tensor& x, const Tensor& weight, const Tensor& bias, float epsilon,
                   const Tensor& y, const Tensor& mean, const Tensor& rstd) {
-  const std::int64_t width = x.size(1);
-  const T *gain = weight.as<T>(), *shift = bias ? bias.as<T>() : nullptr;
-  parallel_rows(threads, x.size(0), width, [&](std::int64_t row) {
-    const T* from = x.as<T>() + row * width;
-    T* to = y.as<T>() + row * width;
-    const RowStatistics s = row_statistics<kCentered>(from, width, epsilon);
-    for_each_vector(0, width, [&](std::int64_t i, auto extent) {
-      FloatVector v = (load(from + i, extent) - s.mean) * s.rstd * load(gain + i, extent);
-      if (shift) v += load(shift + i, extent);
-      store(to + i, v, extent);
-    });
-    if (mean) mean.as<float>()[row] = s.mean;
-    if (rstd) rstd.as<float>()[row] = s.rstd;
+  const ForwardOperands<T> operands = operands_of<T>(x, weight, bias, epsilon, y, mean, rstd);
+  parallel_rows(threads, x.size(0), x.size(1),
+                [&](std::int64_t row) { norm_forward_row<kCentered>(operands, row); });
+}
+
+// Each row is normed while it is in the cache.
+template <bool kCentered, typename T>
+void residual_norm_forward(int threads, const ResidualNorm& r) {
+  const BiasDropoutResidualRows<T> residual(r.x, r.bias, r.residual, r.dropout, r.out);
+  const ForwardOperands<T> norm =
+      operands_of<T>(r.out, r.norm_weight, r.norm_bias, r.epsilon, r.y, r.mean, r.rstd);
+  parallel_rows(threads, r.x.size(0) * r.x.size(1), r.x.size(2), [&](std::int64_t row) {
+    residual.compute(row);
+    norm_forward_row<kCentered>(norm, row);
   });
 }
 
@@ -142,6 +180,16 @@ void CpuOps::rms_norm_backward(const Tensor& dy, const Tensor& x, const Tensor& 
   with_act_type(x.dtype, [&](auto type) {
     norm_backward<false, decltype(type)>(threads_, scratch_, dy, x, weight, {}, rstd, accumulate, dx, dweight,
                                          {});
+  });
+}
+
+void CpuOps::residual_norm_forward(const ResidualNorm& r) {
+  checks::residual_norm_forward(r);
+  with_act_type(r.x.dtype, [&](auto type) {
+    if (r.rms)
+      heddle::residual_norm_forward<false, decltype(type)>(threads_, r);
+    else
+      heddle::residual_norm_forward<true, decltype(type)>(threads_, r);
   });
 }
 

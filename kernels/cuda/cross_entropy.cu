@@ -1,12 +1,16 @@
-// The family "cross_entropy": statistics of a slice of the vocabulary, their merge, and the gradient in place.
+// The family "cross_entropy": statistics of a slice of the vocabulary, their merge, and the gradient in
+// place.
 //
-// A row of logits is shared out among the threads of a team, a warp for a small vocabulary and a whole block for a
-// large one, and read once by each of the two kernels: the maximum and the sum of exponentials are found together,
-// the sum being rescaled whenever the maximum rises (Milakov & Gimelshein 2018, algorithm 3).
+// A row of logits is shared out among the threads of a team, a warp for a small vocabulary and a whole block
+// for a large one, and read once by each of the two kernels: the maximum and the sum of exponentials are
+// found together, the sum being rescaled whenever the maximum rises (Milakov & Gimelshein 2018, algorithm 3).
+// Which thread has which columns, and with it the last bits of the sums, depends on where the row begins
+// within 16 bytes: rows that are padded to a multiple of that all agree.
 #include <limits>
 
 #include "kernels/checks.h"
 #include "kernels/cuda/cuda_ops.h"
+#include "kernels/cuda/dispatch.h"
 #include "kernels/cuda/launch.h"
 #include "kernels/cuda/pack.h"
 #include "kernels/cuda/reduce.h"
@@ -19,14 +23,16 @@ namespace {
 
 constexpr int kThreads = 256;
 constexpr int kBlockTeam = kThreads;
-constexpr int kWarpTeam = kWarpSize;           // kThreads / kWarpTeam rows per block
+constexpr int kWarpTeam = kWarpSize;             // kThreads / kWarpTeam rows per block
 constexpr std::int64_t kLargeVocabulary = 2048;  // columns from which a block takes a row
 constexpr int kPacksInFlight = 4;
 
 constexpr float kInfinity = std::numeric_limits<float>::infinity();
 constexpr float kLog2E = 1.44269504088896340736f;
 
-__device__ __forceinline__ float exp_of(float x) { return exp2_approx(x * kLog2E); }
+__device__ __forceinline__ float exp_of(float x) {
+  return exp2_approx(x * kLog2E);
+}
 
 // The slice of the logits, and which column of a row is the target.
 template <typename T>
@@ -59,8 +65,8 @@ __device__ __forceinline__ std::int64_t team_index() {
   return static_cast<std::int64_t>(blockIdx.x) * blockDim.y + threadIdx.y;
 }
 
-// Shares columns [begin, end) of a row out among the team: pack(column, x[kPack], address) for 16 aligned bytes,
-// element(column) for the few columns before the first and behind the last of them.
+// Shares columns [begin, end) of a row out among the team: pack(column, x[kPack], address) for 16 aligned
+// bytes, element(column) for the few columns before the first and behind the last of them.
 template <int kTeam, typename T, typename Pack, typename Element>
 __device__ __forceinline__ void for_each_piece(T* row, std::int64_t begin, std::int64_t end, Pack pack,
                                                Element element) {
@@ -155,8 +161,8 @@ struct LossArguments {
 };
 
 // One thread per row, in double precision. all [S, N, 4]
-__global__ void __launch_bounds__(kThreads)
-    merge_kernel(LossArguments a, const std::int32_t* targets, const float* all, float* loss, float* log_sum_exp) {
+__global__ void __launch_bounds__(kThreads) merge_kernel(LossArguments a, const std::int32_t* targets,
+                                                         const float* all, float* loss, float* log_sum_exp) {
   const std::int64_t row = static_cast<std::int64_t>(blockIdx.x) * kThreads + threadIdx.x;
   if (row >= a.rows) return;
   double loss_of_row = 0, log_sum = 0;
@@ -174,7 +180,8 @@ __global__ void __launch_bounds__(kThreads)
     log_sum = maximum + log(exp_sum);
     loss_of_row = log_sum - (1 - a.label_smoothing) * target_logit;
     // Not 0 * logit_sum, which is NaN where a logit is -infinity.
-    if (a.label_smoothing > 0) loss_of_row -= a.label_smoothing * logit_sum / static_cast<double>(a.vocabulary);
+    if (a.label_smoothing > 0)
+      loss_of_row -= a.label_smoothing * logit_sum / static_cast<double>(a.vocabulary);
     // The host does not see the targets: one that no slice can hold shows in the loss, and stops the run.
     if (targets[row] >= a.vocabulary) loss_of_row = std::numeric_limits<double>::quiet_NaN();
   }
@@ -193,7 +200,8 @@ __device__ __forceinline__ void clear_columns(T* logits, std::int64_t begin, std
 // Every element is read and written by the same thread, the target's among them.
 template <typename T, int kTeam>
 __global__ void __launch_bounds__(kThreads)
-    backward_kernel(Slice<T> slice, float label_smoothing, float uniform, const float* log_sum_exp, const float* scale) {
+    backward_kernel(Slice<T> slice, float label_smoothing, float uniform, const float* log_sum_exp,
+                    const float* scale) {
   const std::int64_t row = team_index();
   if (row >= slice.rows) return;
   T* logits = slice.logits + row * slice.row_stride;
@@ -227,16 +235,12 @@ struct Int {
 };
 template <typename Body>
 void with_type_and_team(const Tensor& logits, Body body) {
-  const auto with_team = [&](auto type) {
+  with_act_type(logits.dtype, [&](auto type) {
     if (logits.size(1) >= kLargeVocabulary)
       body(type, Int<kBlockTeam>{});
     else
       body(type, Int<kWarpTeam>{});
-  };
-  if (logits.dtype == DType::f32)
-    with_team(float{});
-  else
-    with_team(bfloat16{});
+  });
 }
 
 LaunchShape shape_for(std::int64_t rows, int team) {
@@ -264,7 +268,8 @@ void CudaOps::cross_entropy_merge(const CrossEntropy& c, const Tensor& all, cons
   checks::cross_entropy_merge(c, all, loss, log_sum_exp);
   const LossArguments arguments{loss.size(0), all.size(0), c.vocabulary, c.label_smoothing};
   launch<&merge_kernel>({blocks_for(loss.size(0), kThreads), kThreads}, stream_, arguments,
-                        c.targets.as<std::int32_t>(), all.as<float>(), loss.as<float>(), log_sum_exp.as<float>());
+                        c.targets.as<std::int32_t>(), all.as<float>(), loss.as<float>(),
+                        log_sum_exp.as<float>());
 }
 
 void CudaOps::cross_entropy_backward(const CrossEntropy& c, const Tensor& log_sum_exp, const float* scale) {

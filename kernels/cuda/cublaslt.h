@@ -44,9 +44,11 @@ inline Description make_description() {
 }
 
 // Columns of `rows` elements that lie `column_stride` apart: cuBLASLt thinks in columns.
-inline Layout make_layout(cudaDataType_t type, std::uint64_t rows, std::uint64_t columns, std::int64_t column_stride) {
+inline Layout make_layout(cudaDataType_t type, std::uint64_t rows, std::uint64_t columns,
+                          std::int64_t column_stride) {
   cublasLtMatrixLayout_t layout = nullptr;
-  check(cublasLtMatrixLayoutCreate(&layout, type, rows, columns, column_stride), "cublasLtMatrixLayoutCreate");
+  check(cublasLtMatrixLayoutCreate(&layout, type, rows, columns, column_stride),
+        "cublasLtMatrixLayoutCreate");
   return Layout(layout);
 }
 

@@ -70,7 +70,7 @@ class CudaOps final : public Ops {
   void bias_dropout_residual_backward(const Tensor& dout, const Dropout& dropout, const Tensor& dx,
                                       const Tensor& dbias) override;
 
-  // --- norm.cu ---
+  // --- norm.cu and norm_backward.cu ---
   void layer_norm_forward(const Tensor& x, const Tensor& weight, const Tensor& bias, float epsilon,
                           const Tensor& y, const Tensor& mean, const Tensor& rstd) override;
   void layer_norm_backward(const Tensor& dy, const Tensor& x, const Tensor& weight, const Tensor& mean,
@@ -80,6 +80,11 @@ class CudaOps final : public Ops {
                         const Tensor& rstd) override;
   void rms_norm_backward(const Tensor& dy, const Tensor& x, const Tensor& weight, const Tensor& rstd,
                          bool accumulate, const Tensor& dx, const Tensor& dweight) override;
+
+  void residual_norm_forward(const ResidualNorm& r) override;
+
+  // --- rope.cu ---
+  void rope(const Rope& r) override;
 
   // --- embedding.cu ---
   void embedding_forward(const Tensor& ids, const Tensor& table, std::int64_t first_row, bool accumulate,

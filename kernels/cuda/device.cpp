@@ -83,10 +83,10 @@ void CudaStream::synchronize() {
 
 // --- graphs ---
 
-CudaGraph::CudaGraph(cudaGraph_t captured, std::vector<std::function<void()>> launched)
-    : launched_(std::move(launched)) {
-  const std::unique_ptr<std::remove_pointer_t<cudaGraph_t>, decltype(&cudaGraphDestroy)> graph(
-      captured, &cudaGraphDestroy);
+CudaGraph::CudaGraph(cudaGraph_t captured, std::vector<std::unique_ptr<GraphGuest>> guests)
+    : guests_(std::move(guests)) {
+  const std::unique_ptr<std::remove_pointer_t<cudaGraph_t>, decltype(&cudaGraphDestroy)> graph(captured,
+                                                                                              &cudaGraphDestroy);
   check(cudaGraphGetNodes(captured, nullptr, &node_count_), "cudaGraphGetNodes");
   check(cudaGraphInstantiate(&executable_, captured, 0), "cudaGraphInstantiate");
 }
@@ -96,21 +96,21 @@ CudaGraph::~CudaGraph() {
 }
 
 void CudaGraph::launch(Stream& stream) {
+  for (const auto& guest : guests_) guest->before_launch(stream);
   check(cudaGraphLaunch(executable_, handle_of(stream)), "cudaGraphLaunch");
-  for (const auto& launched : launched_) launched();
+  for (const auto& guest : guests_) guest->after_launch(stream);
 }
 
 std::unique_ptr<Graph> CudaDevice::capture(const std::function<void()>& body) {
   if (capturing_) throw error("internal: a graph is captured inside the capture of another");
   // Other threads of this process may go on with calls that a capture forbids.
-  check(cudaStreamBeginCapture(compute_.handle(), cudaStreamCaptureModeThreadLocal),
-        "cudaStreamBeginCapture");
+  check(cudaStreamBeginCapture(compute_.handle(), cudaStreamCaptureModeThreadLocal), "cudaStreamBeginCapture");
   capturing_ = true;
   ++captures_;
   cudaGraph_t graph = nullptr;
   try {
     body();
-    for (const auto& join : joins_) join();
+    for (const auto& guest : guests_) guest->join(compute_);
   } catch (...) {
     cudaStreamEndCapture(compute_.handle(), &graph);
     if (graph) cudaGraphDestroy(graph);
@@ -119,20 +119,18 @@ std::unique_ptr<Graph> CudaDevice::capture(const std::function<void()>& body) {
     throw;
   }
   const cudaError_t status = cudaStreamEndCapture(compute_.handle(), &graph);
-  auto launched = end_capture();
+  auto guests = end_capture();
   check(status, "cudaStreamEndCapture");
-  return std::make_unique<CudaGraph>(graph, std::move(launched));
+  return std::make_unique<CudaGraph>(graph, std::move(guests));
 }
 
-void CudaDevice::join_capture(std::function<void()> join, std::function<void()> launched) {
-  joins_.push_back(std::move(join));
-  launched_.push_back(std::move(launched));
+void CudaDevice::join_capture(std::unique_ptr<GraphGuest> guest) {
+  guests_.push_back(std::move(guest));
 }
 
-std::vector<std::function<void()>> CudaDevice::end_capture() {
+std::vector<std::unique_ptr<GraphGuest>> CudaDevice::end_capture() {
   capturing_ = false;
-  joins_.clear();
-  return std::exchange(launched_, {});
+  return std::exchange(guests_, {});
 }
 
 namespace {
@@ -188,15 +186,24 @@ Memory CudaDevice::allocate(std::size_t bytes) {
     check(cudaMemGetInfo(&available, &total), "cudaMemGetInfo");
     throw error(
         "cannot allocate {:.2f} GiB on GPU {} ({}): {:.2f} of {:.2f} GiB are free; use a smaller micro-batch "
-        "or "
-        "model, or more ranks",
+        "or model, or more ranks",
         gib(bytes), index_, properties_.name, gib(available), gib(total));
   }
   check(status, "cudaMalloc");
-  Memory memory(data, bytes, [](void* p) { cudaFree(p); });
+  *allocated_ += size;
+  Memory memory(data, bytes, [allocated = allocated_, size](void* p) {
+    cudaFree(p);
+    *allocated -= size;
+  });
   check(cudaMemsetAsync(data, 0, size, compute_.handle()), "cudaMemset");
   check(cudaStreamSynchronize(compute_.handle()), "cudaMemset");  // whichever stream uses it first
   return memory;
+}
+
+Device::MemoryUse CudaDevice::memory_use() const {
+  std::size_t available = 0, total = 0;
+  check(cudaMemGetInfo(&available, &total), "cudaMemGetInfo");
+  return {*allocated_, total - available};
 }
 
 Memory CudaDevice::allocate_host(std::size_t bytes) {

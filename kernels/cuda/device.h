@@ -46,10 +46,20 @@ class CudaStream final : public Stream {
   cudaStream_t stream_ = nullptr;
 };
 
+// Whoever queues work on a stream of its own and takes part in a capture with it; belongs to the graph then. The order of
+// that stream's work goes on through the graph: a launch waits for what the stream has, and the stream for the launch.
+class GraphGuest {
+ public:
+  virtual ~GraphGuest() = default;
+  virtual void join(Stream& compute) = 0;  // the capture ends: `compute` is to wait for the stream
+  virtual void before_launch(Stream& launched_on) = 0;
+  virtual void after_launch(Stream& launched_on) = 0;
+};
+
 class CudaGraph final : public Graph {
  public:
-  // Takes over `captured`. `launched` is called after each launch.
-  CudaGraph(cudaGraph_t captured, std::vector<std::function<void()>> launched);
+  // Takes over `captured`.
+  CudaGraph(cudaGraph_t captured, std::vector<std::unique_ptr<GraphGuest>> guests);
   ~CudaGraph() override;
   CudaGraph(const CudaGraph&) = delete;
   CudaGraph& operator=(const CudaGraph&) = delete;
@@ -60,7 +70,7 @@ class CudaGraph final : public Graph {
  private:
   cudaGraphExec_t executable_ = nullptr;
   std::size_t node_count_ = 0;
-  std::vector<std::function<void()>> launched_;
+  std::vector<std::unique_ptr<GraphGuest>> guests_;
 };
 
 class CudaDevice final : public Device {
@@ -73,6 +83,7 @@ class CudaDevice final : public Device {
 
   Memory allocate(std::size_t bytes) override;
   Memory allocate_host(std::size_t bytes) override;
+  MemoryUse memory_use() const override;
 
   Stream& compute_stream() override { return compute_; }
   // Communication: its kernels go first, so that others wait for them as short as possible.
@@ -85,17 +96,15 @@ class CudaDevice final : public Device {
   void copy_on_device(Stream& stream, const Tensor& from, const Tensor& to) override;
 
   Ops& ops() override { return *ops_; }
+  CudaOps& cuda_ops() { return *ops_; }
 
   std::unique_ptr<TimeMark> make_time_mark() override;
   bool asynchronous() const override { return true; }
   bool has_graphs() const override { return true; }
   std::unique_ptr<Graph> capture(const std::function<void()>& body) override;
-  // For what queues work on streams of its own and keeps account of it. The number of the capture under way,
-  // from 1; 0: none.
+  // The number of the capture under way, from 1; 0: none.
   int capture_number() const { return capturing_ ? captures_ : 0; }
-  // During a capture: `join` is called before it ends and makes compute_stream() wait for the caller's
-  // stream; `launched` is called after each launch of the graph, and lives as long as that.
-  void join_capture(std::function<void()> join, std::function<void()> launched);
+  void join_capture(std::unique_ptr<GraphGuest> guest);  // of the capture under way
 
   double matmul_flops(DType act, double seconds) override;  // ceiling.cpp
   double copy_bandwidth(double seconds) override;           // ceiling.cpp
@@ -112,13 +121,15 @@ class CudaDevice final : public Device {
   const Selected selected_;
   cudaDeviceProp properties_{};
   CudaStream compute_;
+  // Bytes given out; shared with the memory, which may be released after the device.
+  std::shared_ptr<std::size_t> allocated_ = std::make_shared<std::size_t>(0);
   std::unique_ptr<CudaOps> ops_;
 
-  std::vector<std::function<void()>> end_capture();  // what is to be called after launches
+  std::vector<std::unique_ptr<GraphGuest>> end_capture();
 
   bool capturing_ = false;
   int captures_ = 0;
-  std::vector<std::function<void()>> joins_, launched_;  // of the capture under way
+  std::vector<std::unique_ptr<GraphGuest>> guests_;  // of the capture under way
 };
 
 }  // namespace heddle

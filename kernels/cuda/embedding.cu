@@ -1,10 +1,11 @@
 // The family "embedding".
 //
-// The gradient of a row of the table is the sum over the tokens that looked it up. So that it is always added in the
-// same order, without atomics and whatever the tokens are, the tokens are sorted by id, stably, and the sorted list
-// is cut into tiles of 32: a warp sums the runs of equal ids in its tile. The first piece of a run is added to the
-// table by the warp that has it; pieces that continue a run from the tile before are kept aside and added in a second
-// phase, so that a token that occurs a thousand times is summed by thirty warps.
+// The gradient of a row of the table is the sum over the tokens that looked it up. So that it is always added
+// in the same order, without atomics and whatever the tokens are, the tokens are sorted by id, stably, and
+// the sorted list is cut into tiles of 32: a warp sums the runs of equal ids in its tile. The first piece of
+// a run is added to the table by the warp that has it; pieces that continue a run from the tile before are
+// kept aside and added in a second phase, so that a token that occurs a thousand times is summed by thirty
+// warps.
 #include <algorithm>
 #include <bit>
 #include <cstddef>
@@ -145,8 +146,8 @@ struct RunParts {
   float sums[kWarps][kWarpSize];
 };
 
-// Second phase: block (tile, 32 columns) adds what continues the run that enters this tile, in all the tiles that it
-// fills, if this is the first of them. Warp w sums every kWarps-th tile.
+// Second phase: block (tile, 32 columns) adds what continues the run that enters this tile, in all the tiles
+// that it fills, if this is the first of them. Warp w sums every kWarps-th tile.
 __global__ void __launch_bounds__(kWarps* kWarpSize)
     sum_runs_kernel(SortedTokens sorted, const float* continued, float* dtable) {
   const std::int64_t tile = static_cast<std::int64_t>(blockIdx.x) + 1;
@@ -169,7 +170,8 @@ __global__ void __launch_bounds__(kWarps* kWarpSize)
   float sum = 0;
   if (has_column) {
 #pragma unroll 8
-    for (std::int64_t t = tile + threadIdx.y; t < end; t += kWarps) sum += continued[t * sorted.columns() + column];
+    for (std::int64_t t = tile + threadIdx.y; t < end; t += kWarps)
+      sum += continued[t * sorted.columns() + column];
   }
   shared.sums[threadIdx.y][threadIdx.x] = sum;
   __syncthreads();
@@ -214,14 +216,14 @@ bool rows_fit(const Tensor& rows) {
 
 using namespace cuda;
 
-void CudaOps::embedding_forward(const Tensor& ids, const Tensor& table, std::int64_t first_row, bool accumulate,
-                                const Tensor& out) {
+void CudaOps::embedding_forward(const Tensor& ids, const Tensor& table, std::int64_t first_row,
+                                bool accumulate, const Tensor& out) {
   checks::embedding_forward(ids, table, out);
   const Lookup lookup{ids.as<std::int32_t>(), out.size(0), out.size(1), table.size(0), first_row};
   with_type_and_width(out.dtype, rows_fit(table) && rows_fit(out), [&](auto type, auto width) {
     using T = decltype(type);
-    launch<&forward_kernel<T, width.value>>({blocks_for(lookup.tokens, kWarps), dim3(kWarpSize, kWarps)}, stream_,
-                                            lookup, table.as<T>(), accumulate, out.as<T>());
+    launch<&forward_kernel<T, width.value>>({blocks_for(lookup.tokens, kWarps), dim3(kWarpSize, kWarps)},
+                                            stream_, lookup, table.as<T>(), accumulate, out.as<T>());
   });
 }
 
@@ -236,7 +238,8 @@ void CudaOps::embedding_backward(const Tensor& ids, const Tensor& dout, std::int
     const std::int64_t count = std::min(kSortedAtOnce, ids.size(0) - begin);
     BackwardWork parts(work, kScratchBytes, count);
     const Lookup lookup{ids.as<std::int32_t>() + begin, count, width, dtable.size(0), first_row};
-    launch<&key_kernel>({blocks_for(count, kWarps * kWarpSize), kWarps * kWarpSize}, stream_, lookup, parts.tokens);
+    launch<&key_kernel>({blocks_for(count, kWarps * kWarpSize), kWarps * kWarpSize}, stream_, lookup,
+                        parts.tokens);
     const int key_bits = std::bit_width(static_cast<std::uint64_t>(dtable.size(0)));
     const KeyedValues by_row = stable_sort(parts.tokens, parts.sorted, count, key_bits, parts.sort, stream_);
 

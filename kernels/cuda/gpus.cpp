@@ -18,7 +18,18 @@ std::string id_of(const cudaDeviceProp& properties) {
   return id;
 }
 
-std::string cuda_version(int version) { return fmt::format("CUDA {}.{}", version / 1000, version % 1000 / 10); }
+std::string cuda_version(int version) {
+  return fmt::format("CUDA {}.{}", version / 1000, version % 1000 / 10);
+}
+
+Error driver_error() {
+  int driver = 0, runtime = 0;
+  cudaRuntimeGetVersion(&runtime);
+  if (cudaDriverGetVersion(&driver) != cudaSuccess || driver == 0)
+    return error("CUDA cannot be used on this host: it has no NVIDIA driver");
+  return error("CUDA cannot be used on this host: its driver is for {} and heddle needs one for {} or newer",
+               cuda_version(driver), cuda_version(runtime));
+}
 
 }  // namespace
 
@@ -26,6 +37,7 @@ std::vector<GpuDescription> cuda_devices() {
   int count = 0;
   const cudaError_t status = cudaGetDeviceCount(&count);
   if (status == cudaErrorNoDevice) return {};
+  if (status == cudaErrorInsufficientDriver) throw driver_error();
   if (status != cudaSuccess)
     throw error("CUDA cannot be used on this host: {} ({})", cudaGetErrorString(status), cudaGetErrorName(status));
   std::vector<GpuDescription> devices;
@@ -48,12 +60,14 @@ std::string cuda_versions() {
                      cublas / 100 % 100, cublas % 100);
 }
 
-std::unique_ptr<Device> make_cuda_device(int index) {
+std::unique_ptr<Device> make_cuda_device(int index, bool autotune) {
   const auto count = static_cast<int>(cuda_devices().size());
   if (index < 0 || index >= count)
     throw error("there is no GPU {}: this process sees {} (nvidia-smi and CUDA_VISIBLE_DEVICES tell which)", index,
                 count);
-  return std::make_unique<CudaDevice>(index);
+  auto device = std::make_unique<CudaDevice>(index);
+  device->cuda_ops().set_autotune(autotune);
+  return device;
 }
 
 }  // namespace heddle

@@ -1,10 +1,10 @@
-// The family "matmul": cuBLASLt's products, and for rows that must not depend on each other or shapes that cuBLASLt
-// refuses a kernel of our own (row_invariant_matmul.h).
+// The family "matmul": cuBLASLt's products, and for rows that must not depend on each other or shapes that
+// cuBLASLt refuses a kernel of our own (row_invariant_matmul.h).
 //
-// Which algorithm computes a product decides the order of its sums and with it the last bits. It is chosen at the first
-// use of a shape and kept. By default it is the one that cuBLASLt's heuristic puts first, which depends on nothing but
-// the shape, the GPU model and cuBLASLt's version: runs repeat bit by bit, and ranks that compute the same product get
-// the same bits. See CudaOps::set_autotune() for the alternative.
+// Which algorithm computes a product decides the order of its sums and with it the last bits. It is chosen at
+// the first use of a shape and kept. By default it is the one that cuBLASLt's heuristic puts first, which
+// depends on nothing but the shape, the GPU model and cuBLASLt's version: runs repeat bit by bit, and ranks
+// that compute the same product get the same bits. See CudaOps::set_autotune() for the alternative.
 #include <algorithm>
 #include <array>
 #include <cstdint>
@@ -28,21 +28,27 @@ using namespace cublaslt;
 using cublaslt::check;
 using cuda::check;
 
-constexpr std::size_t kWorkspaceBytes = std::size_t{32} << 20;  // what cuBLASLt's fastest algorithms want on Hopper
-constexpr int kCandidates = 8;                                  // that autotuning times
+constexpr std::size_t kWorkspaceBytes = std::size_t{32}
+                                        << 20;  // what cuBLASLt's fastest algorithms want on Hopper
+constexpr int kCandidates = 8;                  // that autotuning times
 constexpr int kTimings = 3;
 
 static_assert(kWorkspaceBytes <= CudaOps::kScratchBytes);
 
-cudaDataType_t data_type(DType dtype) { return dtype == DType::bf16 ? CUDA_R_16BF : CUDA_R_32F; }
+cudaDataType_t data_type(DType dtype) {
+  return dtype == DType::bf16 ? CUDA_R_16BF : CUDA_R_32F;
+}
 
 // The row stride that cuBLASLt accepts: a matrix of one row may carry any.
-std::int64_t row_stride(const Tensor& t) { return t.size(0) > 1 ? t.stride[0] : t.size(1); }
+std::int64_t row_stride(const Tensor& t) {
+  return t.size(0) > 1 ? t.stride[0] : t.size(1);
+}
 
-// Bytes to which an operand's rows are aligned, up to the 16 that are read at once. No more than that is told to
-// cuBLASLt: where memory happens to lie must not change the choice of an algorithm.
+// Bytes to which an operand's rows are aligned, up to the 16 that are read at once. No more than that is told
+// to cuBLASLt: where memory happens to lie must not change the choice of an algorithm.
 std::uint32_t alignment_of(const Tensor& t) {
-  const auto bits = reinterpret_cast<std::uintptr_t>(t.data) | static_cast<std::uintptr_t>(row_stride(t)) * size_of(t.dtype) | 16;
+  const auto bits = reinterpret_cast<std::uintptr_t>(t.data) |
+                    static_cast<std::uintptr_t>(row_stride(t)) * size_of(t.dtype) | 16;
   return static_cast<std::uint32_t>(bits & (~bits + 1));
 }
 
@@ -57,10 +63,11 @@ cublasLtEpilogue_t epilogue_of(const Matmul& m) {
 using PlanKey = std::array<std::int64_t, 6>;
 
 PlanKey key_of(const Matmul& m) {
-  const std::int64_t flags = m.transpose_a | m.transpose_b << 1 | m.accumulate << 2 |
-                             static_cast<std::int64_t>(m.a.dtype) << 4 | static_cast<std::int64_t>(m.c.dtype) << 8 |
-                             std::int64_t{alignment_of(m.a)} << 16 | std::int64_t{alignment_of(m.b)} << 24 |
-                             std::int64_t{alignment_of(m.c)} << 32 | static_cast<std::int64_t>(epilogue_of(m)) << 40;
+  const std::int64_t flags =
+      m.transpose_a | m.transpose_b << 1 | m.accumulate << 2 | static_cast<std::int64_t>(m.a.dtype) << 4 |
+      static_cast<std::int64_t>(m.c.dtype) << 8 | std::int64_t{alignment_of(m.a)} << 16 |
+      std::int64_t{alignment_of(m.b)} << 24 | std::int64_t{alignment_of(m.c)} << 32 |
+      static_cast<std::int64_t>(epilogue_of(m)) << 40;
   return {m.c.size(0), m.c.size(1), m.b.size(m.transpose_b ? 1 : 0), row_stride(m.a), row_stride(m.b), flags};
 }
 
@@ -72,8 +79,8 @@ struct PlanKeyHash {
   }
 };
 
-// cuBLASLt's matrices have contiguous columns, so row-major c[M, N] is its c^T[N, M] = op(b)^T op(a)^T: its first
-// operand is b, its second a, and what it calls a row of the result is an output feature.
+// cuBLASLt's matrices have contiguous columns, so row-major c[M, N] is its c^T[N, M] = op(b)^T op(a)^T: its
+// first operand is b, its second a, and what it calls a row of the result is an output feature.
 struct Plan {
   Description description = make_description();
   Layout a, b, c;
@@ -82,13 +89,14 @@ struct Plan {
 };
 
 Layout layout_of(const Tensor& t) {
-  return make_layout(data_type(t.dtype), static_cast<std::uint64_t>(t.size(1)), static_cast<std::uint64_t>(t.size(0)),
-                     row_stride(t));
+  return make_layout(data_type(t.dtype), static_cast<std::uint64_t>(t.size(1)),
+                     static_cast<std::uint64_t>(t.size(0)), row_stride(t));
 }
 
 void set_pointers(Plan& plan, const Matmul& m) {
   if (m.bias) set(plan.description, CUBLASLT_MATMUL_DESC_BIAS_POINTER, m.bias.data);
-  if (m.pre_activation) set(plan.description, CUBLASLT_MATMUL_DESC_EPILOGUE_AUX_POINTER, m.pre_activation.data);
+  if (m.pre_activation)
+    set(plan.description, CUBLASLT_MATMUL_DESC_EPILOGUE_AUX_POINTER, m.pre_activation.data);
 }
 
 Plan describe(const Matmul& m) {
@@ -147,15 +155,18 @@ class Matmuls {
  public:
   void set_autotune(bool autotune) { autotune_ = autotune; }
 
-  // False, and nothing is queued, where cuBLASLt has no such product. `m` has an activation only if cuBLASLt does it.
+  // False, and nothing is queued, where cuBLASLt has no such product. `m` has an activation only if cuBLASLt
+  // does it.
   bool multiply(const Matmul& m, void* workspace, cudaStream_t stream) {
     auto found = plans_.find(key_of(m));
     if (found == plans_.end()) found = plans_.emplace(key_of(m), make_plan(m, workspace, stream)).first;
     Plan& plan = found->second;
     if (!plan.supported) return false;
     set_pointers(plan, m);
-    check(run(plan, m, plan.algorithm, m.c.data, workspace, stream), "cublasLtMatmul");
-    return true;
+    const cublasStatus_t status = run(plan, m, plan.algorithm, m.c.data, workspace, stream);
+    plan.supported = status != CUBLAS_STATUS_NOT_SUPPORTED;  // the heuristic had promised too much
+    if (plan.supported) check(status, "cublasLtMatmul");
+    return plan.supported;
   }
 
  private:
@@ -167,7 +178,8 @@ class Matmuls {
     const std::vector<Candidate> candidates = find_candidates(plan, m, tune ? kCandidates : 1);
     if (candidates.empty()) return plan;
     plan.supported = true;
-    plan.algorithm = candidates[candidates.size() > 1 ? fastest(plan, m, candidates, workspace, stream) : 0].algo;
+    plan.algorithm =
+        candidates[candidates.size() > 1 ? fastest(plan, m, candidates, workspace, stream) : 0].algo;
     return plan;
   }
 
@@ -193,10 +205,11 @@ class Matmuls {
     return candidates;
   }
 
-  // The index of the candidate that takes the least time for these operands. What c holds is overwritten, except when
-  // it is added to: then the results go to memory taken for the moment, and the first is chosen if there is none.
-  std::size_t fastest(const Plan& plan, const Matmul& m, const std::vector<Candidate>& candidates, void* workspace,
-                      cudaStream_t stream) {
+  // The index of the candidate that takes the least time for these operands. What c holds is overwritten,
+  // except when it is added to: then the results go to memory taken for the moment, and the first is chosen
+  // if there is none.
+  std::size_t fastest(const Plan& plan, const Matmul& m, const std::vector<Candidate>& candidates,
+                      void* workspace, cudaStream_t stream) {
     void* result = m.c.data;
     if (m.accumulate && cudaMalloc(&result, m.c.bytes()) != cudaSuccess) {
       cudaGetLastError();  // that there is too little memory is no news for the next call
@@ -221,8 +234,8 @@ class Matmuls {
                      void* workspace, cudaStream_t stream) {
     const float alpha = 1, beta = m.accumulate ? 1 : 0;
     return cublasLtMatmul(handle_.get(), plan.description.get(), &alpha, m.b.data, plan.b.get(), m.a.data,
-                          plan.a.get(), &beta, m.c.data, plan.c.get(), result, plan.c.get(), &algorithm, workspace,
-                          kWorkspaceBytes, stream);
+                          plan.a.get(), &beta, m.c.data, plan.c.get(), result, plan.c.get(), &algorithm,
+                          workspace, kWorkspaceBytes, stream);
   }
 
   Handle handle_ = make_handle();
@@ -233,11 +246,13 @@ class Matmuls {
 namespace {
 
 // Whether cuBLASLt adds the bias itself: it wants one of c's type.
-bool fuses_bias(const Matmul& m) { return !m.bias || m.bias.dtype == m.c.dtype; }
+bool fuses_bias(const Matmul& m) {
+  return !m.bias || m.bias.dtype == m.c.dtype;
+}
 
-// Whether cuBLASLt applies the activation itself: GELU on Hopper and newer, where that is faster than a kernel of its
-// own, for bf16, whose rounding hides its approximation of tanh. It sees the sums before they are rounded to what
-// pre_activation keeps.
+// Whether cuBLASLt applies the activation itself: GELU on Hopper and newer, where that is faster than a
+// kernel of its own, for bf16, whose rounding hides its approximation of tanh. It sees the sums before they
+// are rounded to what pre_activation keeps.
 bool fuses_activation(const Matmul& m, const GpuFacts& gpu) {
   constexpr std::uintptr_t kAlignment = 16;
   return m.activation == Activation::gelu_tanh && m.pre_activation && m.c.dtype == DType::bf16 &&
@@ -254,7 +269,9 @@ CudaOps::CudaOps(cudaStream_t stream, const cuda::GpuFacts& gpu, Memory scratch)
 
 CudaOps::~CudaOps() = default;
 
-void CudaOps::set_autotune(bool autotune) { matmuls_->set_autotune(autotune); }
+void CudaOps::set_autotune(bool autotune) {
+  matmuls_->set_autotune(autotune);
+}
 
 void CudaOps::matmul(const Matmul& m) {
   checks::matmul(m);
@@ -282,9 +299,10 @@ void CudaOps::matmul(const Matmul& m) {
 }
 
 // The operations' common work space, of which cuBLASLt takes a part, is there whatever the shape.
-std::size_t CudaOps::matmul_workspace(const Matmul&) { return kScratchBytes; }
+std::size_t CudaOps::matmul_workspace(const Matmul&) {
+  return kScratchBytes;
+}
 
 void CudaOps::parameters_changed() {}  // no packed copies are kept
-
 
 }  // namespace heddle

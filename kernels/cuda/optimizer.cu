@@ -15,8 +15,8 @@ namespace {
 
 constexpr int kThreads = 256;
 
-// Tells whether elements lie in the spans. Elements are asked for in ascending order, so the search is over spans
-// once and goes on from there.
+// Tells whether elements lie in the spans. Elements are asked for in ascending order, so the search is over
+// spans once and goes on from there.
 class SpanCursor {
  public:
   __device__ SpanCursor(const Spans& spans, std::int64_t first_element) : spans_(spans) {
@@ -74,7 +74,8 @@ struct Parameters {
       const float g = gradient[i] * step.gradient_scale;
       moment1[i] = a.beta1 * moment1[i] + (1.0f - a.beta1) * g;
       moment2[i] = a.beta2 * moment2[i] + (1.0f - a.beta2) * (g * g);
-      const float change = moment1[i] * inverse_correction1 / (sqrtf(moment2[i] * inverse_correction2) + a.epsilon);
+      const float change =
+          moment1[i] * inverse_correction1 / (sqrtf(moment2[i] * inverse_correction2) + a.epsilon);
       parameter[i] -= step.learning_rate * (change + weight_decay * parameter[i]);
     }
   }
@@ -123,7 +124,8 @@ __global__ void __launch_bounds__(kThreads) adamw_kernel(AdamWArguments a) {
   }
 }
 
-// --- sums: each block forms one of a number of partial sums that depends on the length alone; one block adds them ---
+// --- sums: each block forms one of a number of partial sums that depends on the length alone; one block adds
+// them ---
 
 constexpr int kSumPiecesInFlight = 4;
 constexpr std::int64_t kMostBlocks = 1024;
@@ -170,7 +172,7 @@ __global__ void __launch_bounds__(kThreads) partial_sum_kernel(SumArguments a, d
   if constexpr (kWidth > 1) {
     // Elements behind the last whole piece: there are some in the last block only.
     const std::int64_t i = end / kWidth * kWidth + threadIdx.x;
-    if (begin <= i && i < end && SpanCursor(a.spans, i).contains(i)) {
+    if (i < end && SpanCursor(a.spans, i).contains(i)) {
       const float x[1] = {a.x[i]};
       add_terms<kTerm>(sum, x);
     }
@@ -179,7 +181,8 @@ __global__ void __launch_bounds__(kThreads) partial_sum_kernel(SumArguments a, d
   if (threadIdx.x == 0) partial[blockIdx.x] = sum;
 }
 
-__global__ void __launch_bounds__(kThreads) add_partial_sums_kernel(const double* partial, int count, double* total) {
+__global__ void __launch_bounds__(kThreads)
+    add_partial_sums_kernel(const double* partial, int count, double* total) {
   double sum = 0;
   for (int i = static_cast<int>(threadIdx.x); i < count; i += kThreads) sum += partial[i];
   sum = block_sum<kThreads>(sum, shared_memory<SumParts>().parts);
@@ -190,18 +193,23 @@ template <Term kTerm>
 void add_sum(const Tensor& x, const Spans& spans, double* partial, double* total, cudaStream_t stream) {
   if (x.count() == 0) return;
   const std::int64_t each_of_most = (x.count() + kMostBlocks - 1) / kMostBlocks;
-  const std::int64_t each = std::max(kLeastElements, (each_of_most + kSpanAlignment - 1) / kSpanAlignment * kSpanAlignment);
+  const std::int64_t each =
+      std::max(kLeastElements, (each_of_most + kSpanAlignment - 1) / kSpanAlignment * kSpanAlignment);
   const unsigned blocks = blocks_for(x.count(), each);
   const SumArguments arguments{x.as<float>(), x.count(), each, spans};
   with_width<float>(packs_fit<float>(x.data, 0), [&](auto width) {
-    launch<&partial_sum_kernel<kTerm, width.value>>({blocks, kThreads, sizeof(SumParts)}, stream, arguments, partial);
+    launch<&partial_sum_kernel<kTerm, width.value>>({blocks, kThreads, sizeof(SumParts)}, stream, arguments,
+                                                    partial);
   });
-  launch<&add_partial_sums_kernel>({1, kThreads, sizeof(SumParts)}, stream, partial, static_cast<int>(blocks), total);
+  launch<&add_partial_sums_kernel>({1, kThreads, sizeof(SumParts)}, stream, partial, static_cast<int>(blocks),
+                                   total);
 }
 
 // --- clipping ---
 
-__device__ __forceinline__ bool is_finite(double x) { return fabs(x) < std::numeric_limits<double>::infinity(); }
+__device__ __forceinline__ bool is_finite(double x) {
+  return fabs(x) < std::numeric_limits<double>::infinity();
+}
 
 __global__ void clip_scale_kernel(const double* sum, const double* loss, float max_norm, AdamWStep* step,
                                   std::uint32_t* stopped) {
@@ -234,7 +242,8 @@ void CudaOps::adamw(const AdamW& a) {
                                  a.weight_decay,
                                  a.decayed};
   bool packs = !a.compute_copy || reinterpret_cast<std::uintptr_t>(a.compute_copy.data) % sizeof(uint2) == 0;
-  for (const Tensor* t : {&a.parameter, &a.moment1, &a.moment2, &a.gradient}) packs &= packs_fit<float>(t->data, 0);
+  for (const Tensor* t : {&a.parameter, &a.moment1, &a.moment2, &a.gradient})
+    packs &= packs_fit<float>(t->data, 0);
   with_width<float>(packs, [&](auto width) {
     const unsigned blocks = blocks_for(arguments.count, kPiecesEach * kThreads * width.value);
     launch<&adamw_kernel<width.value>>({blocks, kThreads}, stream_, arguments);

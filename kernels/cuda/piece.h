@@ -1,6 +1,7 @@
 // Elements that one thread moves at once: 16 bytes where rows allow it, else one.
 #pragma once
 
+#include "kernels/cuda/dispatch.h"
 #include "kernels/cuda/pack.h"
 #include "kernels/tensor.h"
 
@@ -40,10 +41,8 @@ void with_width(bool packs, Body body) {
 // body(T{}, width) for an f32 or bf16 T.
 template <typename Body>
 void with_type_and_width(DType dtype, bool packs, Body body) {
-  if (dtype == DType::f32)
-    with_width<float>(packs, [&](auto width) { body(float{}, width); });
-  else
-    with_width<bfloat16>(packs, [&](auto width) { body(bfloat16{}, width); });
+  with_act_type(
+      dtype, [&](auto type) { with_width<decltype(type)>(packs, [&](auto width) { body(type, width); }); });
 }
 
 }  // namespace heddle::cuda

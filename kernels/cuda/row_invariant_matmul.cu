@@ -1,16 +1,17 @@
-#include "kernels/cuda/row_invariant_matmul.h"
-
+#include "kernels/cuda/dispatch.h"
 #include "kernels/cuda/launch.h"
 #include "kernels/cuda/pack.h"
 #include "kernels/cuda/reduce.h"
+#include "kernels/cuda/row_invariant_matmul.h"
 
 namespace heddle::cuda {
 
 namespace {
 
-// Few rows are what matters (a token per sequence): b is read once, in 16-byte packs, and its bandwidth is the limit.
-// Each element of c is a sum over K in an order that depends on nothing but K and the layout of b: 32 partial sums,
-// each a chain of fused multiply-adds, which are then added in pairs or in order. More rows share what is read of b.
+// Few rows are what matters (a token per sequence): b is read once, in 16-byte packs, and its bandwidth is
+// the limit. Each element of c is a sum over K in an order that depends on nothing but K and the layout of b:
+// 32 partial sums, each a chain of fused multiply-adds, which are then added in pairs or in order. More rows
+// share what is read of b.
 template <typename T>
 struct Product {
   std::int64_t M, N, K;
@@ -51,10 +52,11 @@ struct Product {
   }
 };
 
-// A pack at p; or its elements one by one, `stride` apart, of which the first `count` exist and the others are 0.
+// A pack at p; or its elements one by one, `stride` apart, of which the first `count` exist and the others
+// are 0.
 template <typename T>
-__device__ __forceinline__ void load_elements(const T* p, bool is_pack, std::int64_t stride, std::int64_t count,
-                                              float (&x)[kPack<T>]) {
+__device__ __forceinline__ void load_elements(const T* p, bool is_pack, std::int64_t stride,
+                                              std::int64_t count, float (&x)[kPack<T>]) {
   if (is_pack) return load_pack(p, x);
 #pragma unroll
   for (int i = 0; i < kPack<T>; ++i) x[i] = i < count ? to_float(p[i * stride]) : 0.0f;
@@ -78,7 +80,8 @@ __global__ void __launch_bounds__(kDotWarps* kWarpSize) dot_kernel(Product<T> p)
 #pragma unroll
     for (int r = 0; r < kRows; ++r) {
       float a[kPack<T>];
-      load_elements(p.a + min(row + r, p.M - 1) * p.a_row + k * p.a_column, p.a_packs, p.a_column, p.K - k, a);
+      load_elements(p.a + min(row + r, p.M - 1) * p.a_row + k * p.a_column, p.a_packs, p.a_column, p.K - k,
+                    a);
 #pragma unroll
       for (int c = 0; c < kDotColumns; ++c)
 #pragma unroll
@@ -100,7 +103,7 @@ constexpr int kColumnThreads = 256, kColumnWarps = kColumnThreads / kWarpSize;
 constexpr int kColumnRows = 8, kColumnPacks = 8;
 constexpr int kSlices = kColumnThreads / kColumnPacks;
 template <typename T>
-constexpr int kBlockColumns = kColumnPacks * kPack<T>;
+constexpr int kBlockColumns = kColumnPacks* kPack<T>;
 
 template <typename T, int kRows>
 struct ColumnSums {
@@ -138,7 +141,8 @@ __global__ void __launch_bounds__(kColumnThreads) column_kernel(Product<T> p) {
     for (int i = 0; i < kPack<T>; ++i) {
       float sum = sums[r][i];
 #pragma unroll
-      for (int offset = kColumnPacks; offset < kWarpSize; offset *= 2) sum += __shfl_xor_sync(kFullWarp, sum, offset);
+      for (int offset = kColumnPacks; offset < kWarpSize; offset *= 2)
+        sum += __shfl_xor_sync(kFullWarp, sum, offset);
       if (threadIdx.x % kWarpSize < kColumnPacks)
         shared.sums[threadIdx.x / kWarpSize][r][pack * kPack<T> + i] = sum;
     }
@@ -178,30 +182,30 @@ void multiply(const Matmul& m, cudaStream_t stream) {
 constexpr int kBiasThreads = 256, kBiasRows = 8;
 
 template <typename T>
-__global__ void __launch_bounds__(kBiasThreads) bias_kernel(const T* bias, float* c, std::int64_t rows, std::int64_t width) {
+__global__ void __launch_bounds__(kBiasThreads)
+    bias_kernel(const T* bias, float* c, std::int64_t rows, std::int64_t width) {
   const std::int64_t column = static_cast<std::int64_t>(blockIdx.y) * kBiasThreads + threadIdx.x;
   if (column >= width) return;
   const float addend = to_float(bias[column]);
-  const std::int64_t first = static_cast<std::int64_t>(blockIdx.x) * kBiasRows, end = min(rows, first + kBiasRows);
+  const std::int64_t first = static_cast<std::int64_t>(blockIdx.x) * kBiasRows,
+                     end = min(rows, first + kBiasRows);
   for (std::int64_t row = first; row < end; ++row) c[row * width + column] += addend;
 }
 
 }  // namespace
 
 void row_invariant_matmul(const Matmul& m, cudaStream_t stream) {
-  if (m.a.dtype == DType::f32)
-    multiply<float>(m, stream);
-  else
-    multiply<bfloat16>(m, stream);
+  with_act_type(m.a.dtype, [&](auto type) { multiply<decltype(type)>(m, stream); });
 }
 
 void add_bias(const Tensor& bias, const Tensor& c, cudaStream_t stream) {
   const std::int64_t rows = c.size(0), width = c.size(1);
-  const LaunchShape shape{dim3(blocks_for(rows, kBiasRows), blocks_for(width, kBiasThreads)), dim3(kBiasThreads)};
-  if (bias.dtype == DType::f32)
-    launch<&bias_kernel<float>>(shape, stream, bias.as<float>(), c.as<float>(), rows, width);
-  else
-    launch<&bias_kernel<bfloat16>>(shape, stream, bias.as<bfloat16>(), c.as<float>(), rows, width);
+  const LaunchShape shape{dim3(blocks_for(rows, kBiasRows), blocks_for(width, kBiasThreads)),
+                          dim3(kBiasThreads)};
+  with_act_type(bias.dtype, [&](auto type) {
+    using T = decltype(type);
+    launch<&bias_kernel<T>>(shape, stream, bias.as<T>(), c.as<float>(), rows, width);
+  });
 }
 
 }  // namespace heddle::cuda

@@ -1,6 +1,7 @@
-// Matrix product whose rows do not know of each other: the bits of row i of c depend on row i of op(a) and on b alone,
-// not on how many rows there are. Generation needs it: a token must come out the same whether it is computed alone
-// (with a cache) or within its sequence. It also takes the shapes, strides and alignments that cuBLASLt refuses.
+// Matrix product whose rows do not know of each other: the bits of row i of c depend on row i of op(a) and on
+// b alone, not on how many rows there are. Generation needs it: a token must come out the same whether it is
+// computed alone (with a cache) or within its sequence. It also takes the shapes, strides and alignments that
+// cuBLASLt refuses.
 #pragma once
 
 #include <cuda_runtime.h>

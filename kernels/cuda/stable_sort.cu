@@ -1,9 +1,8 @@
-#include "kernels/cuda/stable_sort.h"
-
 #include <utility>
 
 #include "kernels/cuda/launch.h"
 #include "kernels/cuda/ptx.h"
+#include "kernels/cuda/stable_sort.h"
 
 namespace heddle::cuda {
 
@@ -13,8 +12,9 @@ namespace {
 //   count    how often each digit occurs in each tile of the input
 //   scan     counters become the places where each tile's pairs with each digit begin
 //   scatter  pairs go to their places
-// A warp takes a consecutive part of the tile 32 pairs at a time, so that the place of a pair among those with the
-// same digit is known from the warps before it, the rounds before this one, and the lanes before its own.
+// A warp takes a consecutive part of the tile 32 pairs at a time, so that the place of a pair among those
+// with the same digit is known from the warps before it, the rounds before this one, and the lanes before its
+// own.
 constexpr int kDigitBits = 8, kDigits = 1 << kDigitBits;
 constexpr int kThreads = 256, kWarps = kThreads / kWarpSize;
 constexpr int kRounds = 8;
@@ -23,14 +23,16 @@ constexpr int kTilePairs = kWarps * kWarpPairs;
 constexpr int kScanThreads = 1024;
 static_assert(kDigits == kThreads, "a thread looks after a digit");
 
-std::int64_t tiles_of(std::int64_t count) { return (count + kTilePairs - 1) / kTilePairs; }
+std::int64_t tiles_of(std::int64_t count) {
+  return (count + kTilePairs - 1) / kTilePairs;
+}
 
 struct DigitCounters {
   std::int32_t counts[kWarps][kDigits];
 };
 
-// The lanes of the warp whose digit is the same. All lanes call it; those without a pair have the digit kDigits,
-// which is one bit longer than any.
+// The lanes of the warp whose digit is the same. All lanes call it; those without a pair have the digit
+// kDigits, which is one bit longer than any.
 __device__ __forceinline__ unsigned lanes_with(int digit) {
   unsigned lanes = kFullWarp;
 #pragma unroll
@@ -51,8 +53,8 @@ struct Part {
   }
 };
 
-// visit(pair, digit, place, last): `place` counts the pairs of the warp's part with the same digit before this one,
-// starting from what `counts` holds; counts go on by those seen.
+// visit(pair, digit, place, last): `place` counts the pairs of the warp's part with the same digit before
+// this one, starting from what `counts` holds; counts go on by those seen.
 template <typename Visit>
 __device__ __forceinline__ void for_each_pair(const Part& part, const std::uint32_t* keys, int shift,
                                               std::int32_t* counts, Visit visit) {
@@ -130,7 +132,8 @@ __global__ void __launch_bounds__(kScanThreads) scan_kernel(std::int32_t* counte
 }
 
 __global__ void __launch_bounds__(kThreads)
-    scatter_kernel(KeyedValues from, KeyedValues to, std::int64_t count, int shift, const std::int32_t* places) {
+    scatter_kernel(KeyedValues from, KeyedValues to, std::int64_t count, int shift,
+                   const std::int32_t* places) {
   auto& shared = shared_memory<DigitCounters>();
   const Part part = Part::of_warp(count);
   count_digits(part, from.keys, shift, shared);

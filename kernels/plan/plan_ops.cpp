@@ -44,7 +44,7 @@ std::int64_t logit_bytes(const CrossEntropy& c) {
 PlanCount PlanTotals::all() const {
   PlanCount sum;
   for (const PlanCount& family :
-       {matmul, attention, activation, elementwise, dropout, norm, embedding, cross_entropy, optimizer})
+       {matmul, attention, activation, elementwise, dropout, norm, rope, embedding, cross_entropy, optimizer})
     sum += family;
   return sum;
 }
@@ -156,6 +156,20 @@ void PlanOps::rms_norm_backward(const Tensor& dy, const Tensor& x, const Tensor&
   checks::rms_norm_backward(dy, x, weight, rstd, dx, dweight);
   count(totals_.norm, 0,
         bytes_of({&dy, &x, &weight, &rstd, &dx, &dweight, &dweight}) + (accumulate ? bytes_of({&dx}) : 0));
+}
+
+void PlanOps::residual_norm_forward(const ResidualNorm& r) {
+  checks::residual_norm_forward(r);
+  count(totals_.norm, 0,
+        bytes_of({&r.x, &r.bias, &r.residual, &r.out, &r.norm_weight, &r.norm_bias, &r.y, &r.mean, &r.rstd}));
+}
+
+// --- rope ---
+
+void PlanOps::rope(const Rope& r) {
+  checks::rope(r);
+  const Tensor turned = r.x.slice(3, 0, r.rotary_size);
+  count(totals_.rope, 0, bytes_of({&turned, &turned, &r.positions}));
 }
 
 // --- embedding: a row of the table per token ---

@@ -25,7 +25,7 @@ struct PlanTotals {
   PlanCount matmul;  // 2 M N K; bias gradients count bytes only
   PlanCount
       attention;  // 4 D per visible query-key pair and head forward, 2.5 times that (five products) backward
-  PlanCount activation, elementwise, dropout, norm, embedding, cross_entropy, optimizer;  // bytes only
+  PlanCount activation, elementwise, dropout, norm, rope, embedding, cross_entropy, optimizer;  // bytes only
 
   PlanCount all() const;
 };
@@ -70,6 +70,10 @@ class PlanOps final : public Ops {
                         const Tensor& rstd) override;
   void rms_norm_backward(const Tensor& dy, const Tensor& x, const Tensor& weight, const Tensor& rstd,
                          bool accumulate, const Tensor& dx, const Tensor& dweight) override;
+
+  void residual_norm_forward(const ResidualNorm& r) override;
+
+  void rope(const Rope& r) override;
 
   void embedding_forward(const Tensor& ids, const Tensor& table, std::int64_t first_row, bool accumulate,
                          const Tensor& out) override;

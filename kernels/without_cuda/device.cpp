@@ -15,7 +15,7 @@ namespace {
 
 }  // namespace
 
-std::unique_ptr<Device> make_cuda_device(int) {
+std::unique_ptr<Device> make_cuda_device(int, bool) {
   refuse();
 }
 std::vector<GpuDescription> cuda_devices() {

@@ -106,12 +106,22 @@ void Block::abandon_waiting_threads() {
 // --- which thread runs ---
 
 void Block::reorder_warps() {
+  constexpr unsigned kInterleavedOutOf = 4;
+  interleaved_ = random_->below(kInterleavedOutOf) == 0;
   for (unsigned i = 0; i < num_warps_; ++i) {
     const auto j = static_cast<unsigned>(random_->below(i + 1));
     warp_order_[i] = warp_order_[j];
     warp_order_[j] = i;
   }
   warp_position_ = 0;
+}
+
+// Lets another of the warps that may go on do so before the running one, where there is one.
+void Block::postpone_warp() {
+  const unsigned others = num_warps_ - warp_position_ - 1;
+  if (others == 0) return;
+  const auto other = warp_position_ + 1 + static_cast<unsigned>(random_->below(others));
+  std::swap(warp_order_[warp_position_], warp_order_[other]);
 }
 
 // One warp until none of its lanes can go on, then the next; null when no thread can.
@@ -132,7 +142,7 @@ void Block::pause() {
   Thread& self = *running_;
   Thread* next = next_thread();
   if (next == &self) return;
-  if (next == nullptr) fault("no thread can go on");
+  if (next == nullptr) fault("no thread can go on; " + describe_threads());
   self.fiber = fiber_;
   fiber_ = next->fiber != nullptr ? std::exchange(next->fiber, nullptr) : &fibers_.take();
   Fiber& own = *self.fiber;
@@ -206,6 +216,7 @@ void Block::dismiss() {
   warp.meeting = 0;
   warp.runnable = ~0u;
   warp.reorder(*random_);
+  if (interleaved_ && random_->below(2) == 0) postpone_warp();
   pause();
 }
 

@@ -87,6 +87,7 @@ class Block {
 
   void start_block(const LaunchedGrid& grid, uint3 index, Random& random);
   void reorder_warps();
+  void postpone_warp();
   Thread* next_thread();
   void set_running(Thread& thread);
   void pause();  // runs others until the running thread is runnable again and its turn has come
@@ -114,6 +115,7 @@ class Block {
   dim3 block_shape_{0, 0, 0};                     // whose thread indices `threads_` has
   std::array<unsigned, kMaxWarps> warp_order_{};  // in which the block's warps run until the next barrier
   unsigned warp_position_ = 0;
+  bool interleaved_ = false;  // until the next barrier, warps take turns between their warp functions
 
   // The barrier: who has come, and what the last one that was complete gave.
   unsigned returned_ = 0;

@@ -3,8 +3,9 @@
 // A block's threads are fibers of the calling OS thread; blocks run one after another. What CUDA leaves open
 // is drawn from a seed: the order of the blocks, of the warps in a block and of the lanes in a warp, and when
 // asynchronous copies arrive. One warp runs until all its lanes wait or have returned (so that a barrier left
-// out lets a warp run far ahead), then another. The same seed and the same sequence of launches give the same
-// order.
+// out lets a warp run far ahead), then another; between some barriers warps take turns at their warp
+// functions instead (so that warps that use the same memory by mistake meet). The same seed and the same
+// sequence of launches give the same order.
 //
 // A kernel that breaks CUDA's rules ends with a Fault:
 //   - lanes of a warp that meet in different warp functions, or in one that the others never reach

@@ -1,6 +1,6 @@
 // Bits that must be equal: from run to run, with any number of threads and in whichever order they run (more
-// than ops.h asks of a backend, but kept by all), and for a row wherever it lies and whatever lies beside it (decoding with a cache
-// relies on it).
+// than ops.h asks of a backend, but kept by all), and for a row wherever it lies and whatever lies beside it
+// (decoding with a cache relies on it).
 #include "tests/kernels/op_test.h"
 
 namespace heddle {
@@ -48,6 +48,10 @@ std::vector<Bytes> run_everything(Device& device, DType act, std::int64_t rows, 
   const Buffer ids(device, random.integers(rows, 0, 20)), dtable = f32({21, width});
   ops.embedding_backward(ids, dy, 0, dtable);
   keep(dtable);
+  // More tokens than are sorted by one block.
+  const Buffer few_ids(device, random.integers(4000, 0, 300)), large_dtable = f32({301, 3});
+  ops.embedding_backward(few_ids, input({4000, 3}), 0, large_dtable);
+  keep(large_dtable);
 
   const Buffer targets(device, random.integers(rows, -1, static_cast<std::int32_t>(width) - 1));
   const Buffer statistics(device, DType::f32, Shape{1, rows, 4});

@@ -87,6 +87,37 @@ TEST(Checks, Norm) {
   EXPECT_REFUSED("rms_norm_backward", checks::rms_norm_backward(x, x, weight, {}, x, f32({8})));
 }
 
+TEST(Checks, ResidualNorm) {
+  ResidualNorm r;
+  r.x = r.residual = r.out = r.y = bf16({2, 3, 8});
+  r.norm_weight = r.norm_bias = bf16({8});
+  r.mean = r.rstd = f32({6});
+  EXPECT_TAKEN(checks::residual_norm_forward(r));
+  r.rms = true;
+  EXPECT_REFUSED("residual_norm_forward", checks::residual_norm_forward(r));
+  r.norm_bias = r.mean = {};
+  EXPECT_TAKEN(checks::residual_norm_forward(r));
+  r.rstd = f32({2, 3});
+  EXPECT_REFUSED("residual_norm_forward", checks::residual_norm_forward(r));
+  r.rstd = {};
+  r.y = bf16({6, 8});
+  EXPECT_REFUSED("residual_norm_forward", checks::residual_norm_forward(r));
+}
+
+TEST(Checks, Rope) {
+  Rope r{bf16({2, 3, 4, 64}), i32({6}), 64};
+  EXPECT_TAKEN(checks::rope(r));
+  for (std::int64_t size : {0, 31, 66, -2}) {
+    r.rotary_size = size;
+    EXPECT_REFUSED("rope", checks::rope(r));
+  }
+  r.rotary_size = 32;
+  r.positions = i32({5});
+  EXPECT_REFUSED("rope", checks::rope(r));
+  r = {bf16({2, 3, 4, 512}), i32({6}), 258};
+  EXPECT_REFUSED("rope", checks::rope(r));
+}
+
 TEST(Checks, EmbeddingAndCrossEntropy) {
   EXPECT_TAKEN(checks::embedding_forward(i32({4}), bf16({10, 8}), bf16({4, 8})));
   EXPECT_REFUSED("embedding_forward", checks::embedding_forward(f32({4}), bf16({10, 8}), bf16({4, 8})));

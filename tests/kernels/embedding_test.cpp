@@ -42,5 +42,30 @@ TEST_P(EmbeddingTest, ForwardAndBackward) {
     }
 }
 
+// A token that every other position has beside many rare ones, in a table with more rows than a byte counts;
+// and one token alone.
+TEST_P(EmbeddingTest, FrequentTokens) {
+  Random random;
+  for (const std::int64_t width : {3, 40})
+    for (const bool rare_ones : {true, false}) {
+      constexpr std::int64_t kTokens = 4500, kTableRows = 700, kFirstRow = 50;
+      constexpr std::int32_t kFrequent = 333;
+      std::vector<std::int32_t> id_values = random.integers(kTokens, 0, kTableRows + kFirstRow + 40);
+      for (std::int64_t n = 0; n < kTokens; ++n)
+        if (!rare_ones || n % 2) id_values[n] = kFrequent;
+      const Buffer ids(device(), id_values);
+      const Buffer dout(device(), act(), random.normal({kTokens, width}));
+      const Buffer dtable(device(), DType::f32, random.normal({kTableRows, width}));
+      const auto exact =
+          plus(dtable.values<double>(),
+               reference::embedding_backward(id_values, dout.values<double>(), kFirstRow, kTableRows));
+      const auto naive =
+          plus(dtable.values<float>(),
+               reference::embedding_backward(id_values, dout.values<float>(), kFirstRow, kTableRows));
+      ops().embedding_backward(ids, dout, kFirstRow, dtable);
+      expect_close(dtable, exact, naive, "embedding backward of a frequent token");
+    }
+}
+
 }  // namespace
 }  // namespace heddle

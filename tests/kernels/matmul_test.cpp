@@ -141,6 +141,37 @@ TEST_P(MatmulTest, OddShapes) {
     }
 }
 
+// Operands that are columns of wider matrices begin at any element.
+TEST_P(MatmulTest, OperandsThatBeginAnywhere) {
+  Random random;
+  constexpr std::int64_t M = 16, N = 24, K = 32, kWidth = 48;
+  const Buffer wide_a(device(), act(), random.normal({M, kWidth})),
+      wide_b(device(), act(), random.normal({N, kWidth}));
+  const auto columns = [&]<typename Real>(const Array<Real>& wide, std::int64_t begin) {
+    Array<Real> part({wide.size(0), K});
+    for (std::int64_t r = 0; r < part.size(0); ++r)
+      for (std::int64_t k = 0; k < K; ++k) part(r, k) = wide(r, begin + k);
+    return part;
+  };
+  for (const auto& [begin_a, begin_b] : {std::pair<int, int>{0, 1}, {1, 0}, {2, 2}, {4, 8}, {7, 16}}) {
+    const auto expected = [&]<typename Real>(Real) {
+      return reference::matmul(columns(wide_a.values<Real>(), begin_a),
+                               columns(wide_b.values<Real>(), begin_b), false, true, Array<Real>(),
+                               Activation::none);
+    };
+    const Buffer c(device(), act(), Shape{M, N});
+    Matmul call;
+    call.a = wide_a.tensor().slice(1, begin_a, begin_a + K);
+    call.b = wide_b.tensor().slice(1, begin_b, begin_b + K);
+    call.c = c;
+    call.transpose_b = true;
+    ops().matmul(call);
+    const auto exact = expected(double{});
+    expect_close(c, exact.c, expected(float{}).c, fmt::format("columns from {} and {}", begin_a, begin_b),
+                 0x1p-22 * 20);
+  }
+}
+
 // Large enough for operands to be rearranged first; twice, to meet what was prepared again with other memory.
 TEST_P(MatmulTest, LargeShapes) {
   for (std::uint32_t seed : {1, 2}) {
@@ -172,8 +203,8 @@ TEST_P(MatmulTest, Accumulates) {
 
 TEST_P(MatmulTest, Activations) {
   for (Activation activation : kAllActivations)
-    for (int flags = 0; flags < 16; ++flags) {
-      Case c{13, 70, 24};
+    for (int flags = 0; flags < 32; ++flags) {
+      Case c{13, flags & 16 ? 72 : 70, 24};  // rows of bf16 that are whole vectors, and not
       c.activation = activation;
       c.bias = flags & 1;
       c.pre_activation = flags & 2;

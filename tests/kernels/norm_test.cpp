@@ -23,9 +23,16 @@ Array<double> near_one(Random& random, std::int64_t width) {
   return weight;
 }
 
+// Rows for one warp and several, with several rows for each, and rows that registers do not hold.
+std::vector<RowsAndWidth> norm_sizes() {
+  std::vector<RowsAndWidth> sizes = matrix_sizes();
+  sizes.insert(sizes.end(), {{33, 1600}, {9, 12288}, {5, 17000}, {3, 1001}});
+  return sizes;
+}
+
 TEST_P(NormTest, LayerNormForward) {
   Random random;
-  for (const RowsAndWidth& size : matrix_sizes())
+  for (const RowsAndWidth& size : norm_sizes())
     for (bool with_bias : {true, false})
       for (double shift : {0.0, 10.0}) {
         const std::string what = "layer_norm_forward " + to_string(size);
@@ -57,7 +64,7 @@ TEST_P(NormTest, LayerNormForward) {
 
 TEST_P(NormTest, LayerNormBackward) {
   Random random;
-  for (const RowsAndWidth& size : matrix_sizes())
+  for (const RowsAndWidth& size : norm_sizes())
     for (bool accumulate : {false, true})
       for (bool with_bias : {true, false}) {
         const std::string what = "layer_norm_backward " + to_string(size);
@@ -92,7 +99,7 @@ TEST_P(NormTest, LayerNormBackward) {
 
 TEST_P(NormTest, RmsNorm) {
   Random random;
-  for (const RowsAndWidth& size : matrix_sizes())
+  for (const RowsAndWidth& size : norm_sizes())
     for (bool accumulate : {false, true}) {
       const std::string what = "rms_norm " + to_string(size);
       const Buffer x(device(), act(), shifted_rows(random, size, 0.5));
@@ -137,6 +144,56 @@ TEST_P(NormTest, BackwardInPlace) {
   ops().layer_norm_backward(dy, x, weight, mean, rstd, false, dx, dweight, {});
   ops().layer_norm_backward(dy, x, weight, mean, rstd, false, dy, dweight, {});
   EXPECT_EQ(dy.bytes(), dx.bytes());
+}
+
+// One pass, the bits of two.
+TEST_P(NormTest, ResidualNormIsItsTwoParts) {
+  Random random;
+  const std::uint32_t host_step = 6;
+  const Scalar<std::uint32_t> step(device(), host_step);
+  for (float probability : {0.0f, 0.2f})
+    for (Shape shape : {Shape{1, 1, 1}, Shape{2, 3, 17}, Shape{3, 11, 768}, Shape{1, 2, 12288}, Shape{2, 1, 17000},
+                        Shape{1, 3, 1001}, Shape{0, 2, 8}})
+      for (bool rms : {false, true})
+        for (bool with_bias : {true, false}) {
+          const std::string what = "residual_norm_forward " + shape.to_string();
+          const std::int64_t rows = shape[0] * shape[1], width = shape[2];
+          const auto input = [&](Shape s) { return Buffer(device(), act(), random.normal(s)); };
+          const Buffer x = input(shape), residual = input(shape), bias = input({width}), weight = input({width});
+          const Buffer norm_bias = input({width});
+          const Buffer out(device(), act(), shape), y(device(), act(), shape);
+          const Buffer mean(device(), DType::f32, Shape{rows}), rstd(device(), DType::f32, Shape{rows});
+          ResidualNorm fused;
+          fused.x = x, fused.residual = residual, fused.out = out, fused.y = y;
+          if (with_bias) fused.bias = bias;
+          fused.dropout = {probability, 99, step.get(), 4};
+          fused.norm_weight = weight;
+          fused.rms = rms;
+          if (!rms && with_bias) fused.norm_bias = norm_bias;
+          if (!rms) fused.mean = mean;
+          fused.rstd = rstd;
+
+          const Buffer out2(device(), act(), shape), y2(device(), act(), shape);
+          const Buffer mean2(device(), DType::f32, Shape{rows}), rstd2(device(), DType::f32, Shape{rows});
+          ops().bias_dropout_residual(x, fused.bias, residual, fused.dropout, out2);
+          const Shape flat = {rows, width};
+          if (rms)
+            ops().rms_norm_forward(out2.tensor().view(flat), weight, fused.epsilon, y2.tensor().view(flat), rstd2);
+          else
+            ops().layer_norm_forward(out2.tensor().view(flat), weight, fused.norm_bias, fused.epsilon,
+                                     y2.tensor().view(flat), mean2, rstd2);
+
+          ops().residual_norm_forward(fused);
+          EXPECT_EQ(out.bytes(), out2.bytes()) << what;
+          EXPECT_EQ(y.bytes(), y2.bytes()) << what;
+          EXPECT_EQ(mean.bytes(), mean2.bytes()) << what;
+          EXPECT_EQ(rstd.bytes(), rstd2.bytes()) << what;
+
+          fused.out = with_bias ? residual : x;  // in place
+          ops().residual_norm_forward(fused);
+          EXPECT_EQ((with_bias ? residual : x).bytes(), out2.bytes()) << what;
+          EXPECT_EQ(y.bytes(), y2.bytes()) << what;
+        }
 }
 
 }  // namespace

@@ -88,6 +88,13 @@ TEST_F(PlanOpsTest, OthersCountBytes) {
   EXPECT_EQ(totals().activation.bytes, 2 * 2 * 200);
   ops().layer_norm_forward(x, weight, {}, 1e-5f, x, {}, {});
   EXPECT_EQ(totals().norm.bytes, 2 * 2 * 200 + 2 * 20);
+  ResidualNorm fused;
+  fused.x = fused.residual = fused.out = fused.y = tensor(DType::bf16, {2, 5, 20});
+  fused.norm_weight = weight;
+  ops().residual_norm_forward(fused);
+  EXPECT_EQ(totals().norm.bytes, 2 * 2 * 200 + 2 * 20 + 4 * 2 * 200 + 2 * 20);
+  ops().rope({tensor(DType::bf16, {2, 5, 2, 10}), tensor(DType::i32, {10}), 6});
+  EXPECT_EQ(totals().rope.bytes, 2 * 2 * 10 * 2 * 6 + 4 * 10);
   ops().dropout(x, {}, x);
   EXPECT_EQ(totals().dropout.bytes, 2 * 2 * 200);
   ops().fill(x, 1);
@@ -98,7 +105,7 @@ TEST_F(PlanOpsTest, OthersCountBytes) {
   ops().squared_norm(flat, {}, nullptr);
   EXPECT_EQ(totals().optimizer.bytes, (4 * 7 + 2) * 100 + 4 * 100);
   EXPECT_EQ(totals().all().flops, 0);
-  EXPECT_EQ(totals().all().calls, 7);
+  EXPECT_EQ(totals().all().calls, 9);
 }
 
 }  // namespace

@@ -13,6 +13,7 @@
 #include "kernels/reference/embedding.h"
 #include "kernels/reference/matmul.h"
 #include "kernels/reference/norm.h"
+#include "kernels/reference/rope.h"
 #include "tests/kernels/op_test.h"
 
 namespace heddle::reference {
@@ -124,6 +125,27 @@ TEST(Reference, NormsNormalise) {
     EXPECT_NEAR(squares, 1, 1e-13);
     EXPECT_NEAR(rms_squares, 1, 1e-13);
   }
+}
+
+TEST(Reference, RopeGradients) {
+  Random random;
+  Doubles x = random.normal({2, 3, 2, 8});
+  const Doubles dy = random.normal({2, 3, 2, 8});
+  const std::vector<std::int32_t> positions = {0, 1, 7, 3, 2, 50};
+  expect_gradient(
+      x, [&] { return weighted_sum(dy, rope(x, positions, 6, 100.0, false)); }, rope(dy, positions, 6, 100.0, true),
+      "rope");
+}
+
+// Position 2 of a head of 4 at base 100: angles of 2 and 0.2 radians, as Python computes them.
+TEST(Reference, RopeValues) {
+  Doubles x({1, 1, 1, 4});
+  x.values = {1, 2, 3, 4};
+  const Doubles y = rope(x, {2}, 4, 100.0, false);
+  EXPECT_NEAR(y.values[0], -3.1440391170241875, 1e-14);
+  EXPECT_NEAR(y.values[1], 1.1654558325022384, 1e-14);
+  EXPECT_NEAR(y.values[2], -0.33914308281574557, 1e-14);
+  EXPECT_NEAR(y.values[3], 4.317604972955089, 1e-14);
 }
 
 TEST(Reference, EmbeddingGradient) {

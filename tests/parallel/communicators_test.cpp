@@ -21,7 +21,8 @@ using test::same_bits;
 using test::tensor_of;
 
 TEST(SelfCommunicator, IsTheIdentity) {
-  const auto self = make_self_communicator("tensor");
+  const auto device = make_cpu_device(1);
+  const auto self = make_self_communicator("tensor", *device);
   CpuStream stream;
   CpuEvent ready, done;
   std::vector<float> x = {1, 2}, out(2);

@@ -99,6 +99,18 @@ TEST(Diagnosis, EverybodyIsThere) {
   EXPECT_NE(diagnose(job.survey, 0, 0).find("all 2 ranks have arrived"), std::string::npos);
 }
 
+// GPUs queue calls: rank 1's in group tensor stands behind one in group data, for which rank 3 has not come.
+TEST(Diagnosis, FollowsACallThatIsQueuedBehindAnother) {
+  Job job(4);
+  job.add(0, group("tensor", 0, {0, 1, 2}, 5, "activations", true));
+  job.add(1, group("tensor", 0, {0, 1, 2}, 5, "activations", true));
+  job.add(1, group("data", 1, {1, 2, 2}, 7, "gradients", true));
+  job.add(3, group("data", 1, {1, 2, 2}, 6, "gradients", false));
+  EXPECT_EQ(diagnose(job.survey, 0, 0),
+            "no progress for 20 s in all_reduce \"gradients\" of group data (step 12, call 7): rank 3 (host d) "
+            "answers but has not arrived: it is in step 12 \"backward\"");
+}
+
 TEST(Diagnosis, ManyLostRanksFitOneLine) {
   Job job(100);
   for (int r = 0; r < 100; ++r) job.add(r, group("world", 0, {0, 1, 100}, 7, "loss", true));

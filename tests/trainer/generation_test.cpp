@@ -13,7 +13,7 @@ namespace heddle {
 namespace {
 
 struct TrainedGpt {
-  explicit TrainedGpt(DType act) : act(act), device(make_cpu_device(2)), mesh(single_rank_mesh()) {
+  explicit TrainedGpt(DType act) : act(act), device(make_cpu_device(2)), mesh(single_rank_mesh(*device)) {
     EngineSettings settings = small_engine(small_gpt());
     settings.act = act;
     engine = std::make_unique<Engine>(settings, *device, *mesh);

@@ -17,7 +17,7 @@ namespace {
 // An engine whose optimizer moves nothing (rate 0), so that gradients can be read after a step.
 struct Trial {
   explicit Trial(const EngineSettings& settings)
-      : device(make_cpu_device(1)), mesh(single_rank_mesh()), engine(settings, *device, *mesh) {}
+      : device(make_cpu_device(1)), mesh(single_rank_mesh(*device)), engine(settings, *device, *mesh) {}
 
   // Loss in double from a forward without dropout.
   double loss(const RandomTokens& tokens) {

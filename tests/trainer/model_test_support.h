@@ -12,9 +12,9 @@
 
 namespace heddle {
 
-inline std::unique_ptr<Mesh> single_rank_mesh() {
-  return std::make_unique<Mesh>(Layout{}, 0, make_self_communicator("world"), make_self_communicator("data"),
-                                make_self_communicator("tensor"));
+inline std::unique_ptr<Mesh> single_rank_mesh(Device& device) {
+  return std::make_unique<Mesh>(Layout{}, 0, make_self_communicator("world", device),
+                                make_self_communicator("data", device), make_self_communicator("tensor", device));
 }
 
 inline ModelOptions small_gpt() {

@@ -75,6 +75,8 @@ std::string config_help();
 // `sections`: those of the command, its own included.
 std::string command_help(const Command& command, const OptionTable& table, const std::vector<std::string>& sections);
 
-std::string version_text();  // version.cpp: heddle, revision, compiler, MPI, libraries; one line each
+// version.cpp
+std::string version_text();   // heddle, revision, compiler, MPI, libraries; one line each
+std::string gpu_libraries();  // "CUDA 13.0, driver for CUDA 13.0, cuBLASLt 13.1.0, NCCL 2.28.9"; empty: built without
 
 }  // namespace heddle

@@ -1,9 +1,10 @@
-#include "trainer/commands/doctor.h"
-
+// heddle doctor: is this cluster, and this way of starting, good for a run?
 #include <fmt/format.h>
 
 #include <algorithm>
 #include <map>
+#include <set>
+#include <sstream>
 #include <string>
 #include <vector>
 
@@ -18,6 +19,7 @@ namespace heddle {
 namespace {
 
 constexpr double kGiB = 1 << 30;
+constexpr std::int64_t kLargestAllReduce = std::int64_t{64} << 20;
 
 void print_hosts(const std::vector<RankFacts>& ranks) {
   fmt::print("{}, {} rank{}\n\n", ranks[0].mpi_library, ranks.size(), ranks.size() == 1 ? "" : "s");
@@ -38,6 +40,37 @@ void print_hosts(const std::vector<RankFacts>& ranks) {
                first.host_cores, CPU_COUNT(&allowed), first.memory_nodes,
                fmt::format("{:.1f} / {:.1f}", static_cast<double>(first.available_memory) / kGiB,
                            static_cast<double>(first.total_memory) / kGiB));
+  }
+}
+
+// What this rank sees: a line for each GPU, or why there is none.
+std::string gpu_lines(const std::string& host) {
+  if (cuda_versions().empty()) return "";
+  std::string lines;
+  try {
+    for (const GpuDescription& gpu : cuda_devices())
+      lines +=
+          fmt::format("{:<20} {:<28} {:>10.1f} {:>10.1f}   {}\n", host, gpu.name,
+                      static_cast<double>(gpu.memory_bytes) / kGiB, gpu.compute_capability / 10.0, gpu.id);
+  } catch (const Error& e) {
+    return fmt::format("{:<20} {}\n", host, e.what());
+  }
+  return lines.empty() ? fmt::format("{:<20} none\n", host) : lines;
+}
+
+void print_gpus(const std::vector<std::string>& lines_of_ranks) {
+  const std::string versions = gpu_libraries();
+  if (versions.empty()) {
+    fmt::print("\nGPUs: not used, this heddle was built without CUDA\n");
+    return;
+  }
+  fmt::print("\n{}\n{:<20} {:<28} {:>10} {:>10}   {}\n", versions, "host", "GPU", "memory GiB", "capability",
+             "id");
+  std::set<std::string> printed;  // ranks of a host see the same ones, or each its own
+  for (const std::string& lines : lines_of_ranks) {
+    std::istringstream in(lines);
+    for (std::string line; std::getline(in, line);)
+      if (printed.insert(line).second) fmt::print("{}\n", line);
   }
 }
 
@@ -79,18 +112,21 @@ void print_findings(const std::vector<Finding>& findings) {
   }
 }
 
-}  // namespace
-
-int run_doctor(const DoctorOptions& options, MpiSession& session) {
-  const int threads = options.threads > 0 ? options.threads : threads_per_rank(session.local_size());
+// Prints hosts, GPUs, links, all_reduce times and findings on rank 0. kExitFailure on all ranks if a finding
+// is a failure.
+int run_doctor(const Options& options, MpiSession& session) {
+  const int asked = static_cast<int>(options.parallel.threads);
+  const int threads = asked > 0 ? asked : threads_per_rank(session.local_size());
   const RankFacts mine = rank_facts(session, threads);
-  const auto device = make_cpu_device(threads);
+  const bool on_cpu = options.device.device == DeviceKind::cpu;
+  const std::unique_ptr<Device> device = on_cpu ? make_cpu_device(threads) : make_device(options, session);
   const auto mesh = session.make_mesh({session.size(), 1}, *device);
   Communicator& world = mesh->world();
   const std::vector<RankFacts> ranks = gather_rank_facts(world, mine);
+  const std::vector<std::string> gpus = world.all_gather_host(gpu_lines(mine.host), "GPUs");
   const std::vector<Link> links = measure_links(session, world);
   std::vector<AllReduceTime> times;
-  if (session.size() > 1) times = measure_all_reduce(world, *device, options.largest_bytes);
+  if (session.size() > 1) times = measure_all_reduce(world, *device, kLargestAllReduce);
 
   std::vector<Finding> findings = examine_hosts(ranks);
   for (Finding& finding : examine_links(ranks, links)) findings.push_back(std::move(finding));
@@ -98,6 +134,7 @@ int run_doctor(const DoctorOptions& options, MpiSession& session) {
                                   [](const Finding& f) { return f.severity == Severity::failure; });
   if (session.rank() == 0) {
     print_hosts(ranks);
+    print_gpus(gpus);
     print_links(ranks, links);
     if (!times.empty()) print_all_reduce(times);
     print_findings(findings);
@@ -105,16 +142,17 @@ int run_doctor(const DoctorOptions& options, MpiSession& session) {
   return failed ? kExitFailure : kExitDone;
 }
 
+}  // namespace
+
 Command doctor_command() {
   Command command;
   command.name = "doctor";
-  command.summary = "check hosts, cores, memory and the links between ranks, and say what to mend";
-  command.sections = {"parallel"};
-  command.examples = {"heddle doctor", "mpirun -np 8 heddle doctor --threads 4"};
+  command.summary = "check hosts, cores, memory, GPUs and the links between ranks, and say what to mend";
+  command.sections = {"parallel", "device"};
+  command.examples = {"heddle doctor", "mpirun -np 8 heddle doctor --threads 4",
+                      "mpirun -np 8 heddle doctor --device cuda"};
   command.run = [](const CommandLine& line) {
-    DoctorOptions options;
-    options.threads = static_cast<int>(line.options.parallel.threads);
-    return with_mpi(line, [&](MpiSession& session) { return run_doctor(options, session); });
+    return with_mpi(line, [&](MpiSession& session) { return run_doctor(line.options, session); });
   };
   return command;
 }

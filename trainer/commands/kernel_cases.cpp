@@ -84,6 +84,7 @@ class CaseList {
     matmul();
     attention();
     norm();
+    rope();
     activation();
     dropout();
     elementwise();
@@ -200,6 +201,26 @@ class CaseList {
       const Tensor dy = o.random(act, {N, C}), x = o.random(act, {N, C}), weight = o.random(act, {C});
       const Tensor rstd = o.random(DType::f32, {N}), dx = o.zeros(act, {N, C}), dweight = o.zeros(DType::f32, {C});
       return [=](Ops& ops) { ops.rms_norm_backward(dy, x, weight, rstd, /*accumulate=*/true, dx, dweight); };
+    });
+    add("norm", "residual_norm_forward", rows_by(C), [=](Operands& o) -> Call {
+      ResidualNorm r;
+      r.x = o.random(act, {1, N, C}), r.bias = o.random(act, {C}), r.residual = o.random(act, {1, N, C});
+      r.out = o.zeros(act, {1, N, C}), r.y = o.zeros(act, {1, N, C});
+      r.norm_weight = o.random(act, {C}), r.norm_bias = o.random(act, {C});
+      r.mean = o.zeros(DType::f32, {N}), r.rstd = o.zeros(DType::f32, {N});
+      return [=](Ops& ops) { ops.residual_norm_forward(r); };
+    });
+  }
+
+  // All heads of a packed projection but those of the values.
+  void rope() {
+    const std::int64_t N = rows_, D = 64, H = width_ / D;
+    if (H == 0) return;
+    const DType act = act_;
+    add("rope", "queries and keys", fmt::format("{} x 2 x {} x {}", N, H, D), [=](Operands& o) -> Call {
+      const Tensor packed = o.random(act, {1, N, 3 * H, D});
+      const Rope r{packed.slice(2, 0, 2 * H), o.ids(N, kSequence), D};
+      return [=](Ops& ops) { ops.rope(r); };
     });
   }
 

@@ -46,14 +46,26 @@ void print_start(const Options& options, Engine& engine, const StepPlan& plan, s
   fmt::print("memory per rank\n");
   for (const StepPlan::Row& row : plan.rows())
     fmt::print("  {:<28} {:>10}\n", row.category, as_bytes(static_cast<double>(row.bytes)));
-  fmt::print("  {:<28} {:>10}\n", "libraries, already resident", as_bytes(static_cast<double>(resident_before)));
+  fmt::print("  {:<28} {:>10}\n", device.kind() == DeviceKind::cuda ? "CUDA, NCCL, other processes" : "libraries, already resident", as_bytes(static_cast<double>(resident_before)));
   fmt::print("  {:<28} {:>10}\n", "total", as_bytes(static_cast<double>(plan.total() + resident_before)));
   std::fflush(stdout);
 }
 
-// What was planned before step 0 against what the process really took.
-void print_memory(std::size_t planned) {
-  const double peak = static_cast<double>(peak_resident_bytes()), plan = static_cast<double>(planned);
+// The memory in which the model lives: the GPU's, or that of this process.
+std::size_t taken_before(Device& device) {
+  const Device::MemoryUse use = device.memory_use();
+  if (use.taken > 0) return use.taken - use.allocated;
+  reset_peak_resident();
+  return resident_bytes();
+}
+std::size_t taken_at_peak(Device& device) {
+  const Device::MemoryUse use = device.memory_use();  // nothing is allocated or freed in between
+  return use.taken > 0 ? use.taken : peak_resident_bytes();
+}
+
+// What was planned before step 0 against what was really taken.
+void print_memory(std::size_t planned, std::size_t taken) {
+  const double peak = static_cast<double>(taken), plan = static_cast<double>(planned);
   fmt::print("memory of rank 0: {} planned, {} at the peak ({:+.1f} %)\n", as_bytes(plan), as_bytes(peak),
              100 * (peak / plan - 1));
 }
@@ -96,8 +108,7 @@ int train_command_body(Options options, MpiSession& session) {
 
   const EngineSettings settings = engine_settings(options, layout);
   const double peak = measure_peak(settings.act, *device, *mesh);
-  reset_peak_resident();
-  const std::size_t resident_before = resident_bytes();
+  const std::size_t resident_before = taken_before(*device);
   std::optional<Engine> engine;
   std::optional<TokenTrainingData> batches;
   agree(world, "making the model", [&] {
@@ -121,7 +132,7 @@ int train_command_body(Options options, MpiSession& session) {
   }
   const TrainingEnd end = train({options, *engine, *batches, *folder, *device, *mesh, session, peak}, state);
   if (session.rank() == 0) {
-    print_memory(plan.total() + resident_before);
+    print_memory(plan.total() + resident_before, taken_at_peak(*device));
     print_end(end, *folder);
   }
   return end.preempted ? kExitPreempted : kExitDone;

@@ -3,6 +3,7 @@
 #include <chrono>
 
 #include "kernels/error.h"
+#include "parallel/gpu_communicator.h"
 #include "parallel/thread_binding.h"
 
 namespace heddle {
@@ -10,8 +11,12 @@ namespace heddle {
 int with_mpi(const CommandLine& line, const std::function<int(MpiSession&)>& body) {
   int argc = line.argc;
   char** argv = line.argv;
-  const double timeout = line.options.parallel.timeout.value;
-  MpiSession session(&argc, &argv, {std::chrono::milliseconds(static_cast<std::int64_t>(timeout * 1000))});
+  const ParallelOptions& parallel = line.options.parallel;
+  MpiSession::Settings settings;
+  settings.timeout = std::chrono::milliseconds(static_cast<std::int64_t>(parallel.timeout.value * 1000));
+  settings.share_gpu = parallel.share_gpu;
+  settings.make_gpu_communicator = &make_nccl_communicator;
+  MpiSession session(&argc, &argv, settings);
   try {
     return body(session);
   } catch (const Error& failure) {
@@ -31,9 +36,24 @@ int with_mpi(const CommandLine& line, const std::function<int(MpiSession&)>& bod
   }
 }
 
-std::unique_ptr<Device> make_device(const Options& options, const MpiSession& session) {
-  if (options.device.device != DeviceKind::cpu)
-    throw Error("device = cuda: this heddle was built for CPUs only", kExitUsage, /*on_all_ranks=*/true);
+namespace {
+
+std::unique_ptr<Device> make_gpu(MpiSession& session, bool autotune) {
+  if (cuda_versions().empty()) return make_cuda_device(0);  // throws, saying how to get a heddle with CUDA
+  std::vector<std::string> ids;
+  std::string problem;
+  try {
+    for (const GpuDescription& gpu : cuda_devices()) ids.push_back(gpu.id);
+  } catch (const Error& e) {
+    problem = e.what();
+  }
+  return make_cuda_device(session.assign_gpu(std::move(ids), std::move(problem)), autotune);
+}
+
+}  // namespace
+
+std::unique_ptr<Device> make_device(const Options& options, MpiSession& session) {
+  if (options.device.device == DeviceKind::cuda) return make_gpu(session, options.device.autotune);
   int threads = static_cast<int>(options.parallel.threads);
   if (threads == 0) threads = threads_per_rank(session.local_size());
   bind_threads(session.local_rank(), session.local_size(), threads);

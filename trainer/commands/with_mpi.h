@@ -14,7 +14,8 @@ namespace heddle {
 // with its exit code; any other failure is this rank's alone: it is printed and all ranks are ended.
 int with_mpi(const CommandLine& line, const std::function<int(MpiSession&)>& body);
 
-// The device of this rank: device.device, parallel.threads, bound to this rank's cores.
-std::unique_ptr<Device> make_device(const Options& options, const MpiSession& session);
+// The device of this rank, by device.device. Collective. cpu: parallel.threads, bound to this rank's cores; cuda: a GPU
+// of its host that no other rank has, or shares with parallel.share_gpu.
+std::unique_ptr<Device> make_device(const Options& options, MpiSession& session);
 
 }  // namespace heddle

@@ -89,6 +89,7 @@ void declare(ParallelOptions& o, OptionTable& table) {
   table.add_choice("gradient_wire", &o.gradient_wire, "precision in which gradients travel");
   table.add("timeout", &o.timeout, kTime, "a rank that waits longer for the others ends the job");
   table.add("threads", &o.threads, between(0, 4096), "per rank; 0: the cores it may use / ranks per host");
+  table.add("share_gpu", &o.share_gpu, "several ranks may use one GPU; all exchange through host memory, slowly");
 }
 
 void declare_upkeep(Options& o, OptionTable& table) {
@@ -107,6 +108,8 @@ void declare_upkeep(Options& o, OptionTable& table) {
 
   table.section("device", "what computes");
   table.add_choice("device", &o.device.device, "device of every rank");
+  table.add("autotune", &o.device.autotune,
+            "cuda: time several algorithms of each matrix product; faster, but runs no longer repeat bit for bit");
   table.add("graph", &o.device.graph,
             "cuda: record a whole training step as a CUDA graph and replay it; same bits, less work for the host");
 }

@@ -118,6 +118,7 @@ struct ParallelOptions {
   Precision gradient_wire = Precision::fp32;
   Period timeout = in_seconds(600);
   std::int64_t threads = 0;  // 0: the cores this rank may use / ranks per host
+  bool share_gpu = false;    // several ranks may use one GPU
   bool operator==(const ParallelOptions&) const = default;
 };
 
@@ -142,6 +143,7 @@ struct LogOptions {
 
 struct DeviceOptions {
   DeviceKind device = DeviceKind::cpu;
+  bool autotune = false;  // CUDA: time the matrix products' algorithms
   bool graph = true;  // CUDA: record a training step once and replay it
   bool operator==(const DeviceOptions&) const = default;
 };

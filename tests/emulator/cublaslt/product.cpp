@@ -27,7 +27,8 @@ float element(const Operand& x, std::int64_t i, std::int64_t j) {
 }
 
 // Lines [first, first + lines) of x over k in [first_k, first_k + depth), as panels of Width lines:
-// [panel][k][Width]. Lines are x's rows, or its columns when Columns. Missing lines become 0.
+// [panel][k][Width]. Lines are x's rows, or its columns when Columns. Lines that a panel lacks are not
+// written: nobody reads their sums.
 template <std::int64_t Width, bool Columns>
 void pack(const Operand& x, std::int64_t first, std::int64_t lines, std::int64_t first_k, std::int64_t depth,
           float* packed) {
@@ -37,7 +38,6 @@ void pack(const Operand& x, std::int64_t first, std::int64_t lines, std::int64_t
   const bool k_is_contiguous = (Columns ? x.row_stride : x.column_stride) == 1;
   for (std::int64_t panel = 0; panel < lines; panel += Width, packed += Width * depth) {
     const std::int64_t width = std::min(Width, lines - panel);
-    if (width < Width) std::fill(packed, packed + Width * depth, 0.0f);
     if (k_is_contiguous) {
       for (std::int64_t w = 0; w < width; ++w)
         for (std::int64_t k = 0; k < depth; ++k) packed[k * Width + w] = at(first + panel + w, first_k + k);

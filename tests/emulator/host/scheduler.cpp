@@ -183,18 +183,21 @@ bool Scheduler::run_until(Lock& lock, const std::function<bool()>& done) {
     lock.lock();
   }
   --running_;
+  last_run_ = std::chrono::steady_clock::now();
   return !lost_;
 }
 
 void Scheduler::run_a_little() {
   if (lost_) return;
+  last_run_ = std::chrono::steady_clock::now();
   const DeviceAccess access;
   for (auto pieces = 1 + random_.below(3); pieces > 0 && !lost_; --pieces)
     if (!step()) return;
 }
 
 void Scheduler::run_in_background() {
-  if (running_ > 0 || lost_) return;
+  constexpr std::chrono::milliseconds kPatience{5};
+  if (running_ > 0 || lost_ || std::chrono::steady_clock::now() - last_run_ < kPatience) return;
   const DeviceAccess access;
   while (!lost_ && waiting_ == 0 && step()) {
   }

@@ -109,6 +109,7 @@ class Scheduler {
   bool run_until(Lock& lock, const std::function<bool()>& done);
   // A few pieces of work, as a GPU gets on between two questions.
   void run_a_little();
+  // All that can be done at once, when the host has not run anything for a while.
   void run_in_background();
 
   bool lost() const { return lost_; }
@@ -135,7 +136,8 @@ class Scheduler {
   std::uint64_t seed_ = 0;
   Random random_{0};
   bool eager_ = false;
-  int running_ = 0;  // threads in run_until()
+  int running_ = 0;                                   // threads in run_until()
+  std::chrono::steady_clock::time_point last_run_{};  // by the host
   bool lost_ = false;
   std::string fault_;
 };

@@ -49,7 +49,7 @@ std::string last_fault();
 // Runs queued work until `done` returns true. For libraries whose calls wait; false when the context is lost.
 // `done` is called under the scheduler's lock.
 bool wait_for(const std::function<bool()>& done);
-// Runs queued work until nothing can be done at once, unless a host thread is in a call that runs it anyway.
+// Runs queued work until nothing can be done at once, unless the host has run some in the last milliseconds.
 // For a thread that keeps communication going while the host does other things.
 void progress_in_background();
 // Calls `action` under the scheduler's lock.

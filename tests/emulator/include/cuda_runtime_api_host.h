@@ -243,7 +243,9 @@ cudaError_t cudaLaunchKernelEx(const cudaLaunchConfig_t* config, void (*kernel)(
     (
         [&] {
           if constexpr (std::is_pointer_v<Parameters>)
-            launch.pointers.emplace_back(static_cast<int>(I), static_cast<const void*>(std::get<I>(values)));
+            launch.pointers.emplace_back(
+                static_cast<int>(I),
+                const_cast<const void*>(static_cast<const volatile void*>(std::get<I>(values))));
         }(),
         ...);
   }

@@ -57,7 +57,8 @@ std::vector<bool> transposes_right() {
   return right_for_seeds(
       [&] {
         std::vector<float> out(rows * columns);
-        run_now<&transpose<AfterWriting, AfterReading>>({dim3(1, rows / 32), dim3(32, 8), sizeof(Tile)}, in.data(), out.data(), rows, columns);
+        run_now<&transpose<AfterWriting, AfterReading>>({dim3(1, rows / 32), dim3(32, 8), sizeof(Tile)},
+                                                        in.data(), out.data(), rows, columns);
         return out;
       },
       expected);
@@ -131,8 +132,8 @@ std::vector<bool> gathers_right(int threads, int scale, int distance) {
   return right_for_seeds(
       [&] {
         std::vector<int> out(threads);
-        run_now<&gather<Barrier>>({1, static_cast<unsigned>(threads), 512}, in.data(), out.data(),
-                                 scale, distance);
+        run_now<&gather<Barrier>>({1, static_cast<unsigned>(threads), 512}, in.data(), out.data(), scale,
+                                  distance);
         return out;
       },
       expected);
@@ -154,6 +155,42 @@ TEST(EmulatedBarrier, NoOrderOfLanesOrWarpsIsCertain) {
     EXPECT_TRUE(mostly_wrong(gathers_right<false>(c.threads, c.scale, c.distance)))
         << "thread " << c.scale << " i + " << c.distance << " of " << c.threads;
   }
+}
+
+// Each warp reverses its values in a place of its own, or, as a mistake, all in the same.
+template <bool OwnPlaces>
+__global__ void reverse_in_warps(const int* in, int* out) {
+  struct Places {
+    int of_warp[4][32];
+  };
+  const int i = blockIdx.x * 128 + threadIdx.x, lane = threadIdx.x % 32, warp = threadIdx.x / 32;
+  int* place = shared_memory<Places>().of_warp[OwnPlaces ? warp : 0];
+  for (int round = 0; round < 3; ++round) {
+    place[lane] = in[i];
+    __syncwarp();
+    out[i] = place[31 - lane];
+    __syncwarp();
+  }
+}
+
+template <bool OwnPlaces>
+std::vector<bool> reverses_right() {
+  const int blocks = 10, count = blocks * 128;
+  std::vector<int> in(count), expected(count);
+  std::iota(in.begin(), in.end(), 0);
+  for (int i = 0; i < count; ++i) expected[i] = i ^ 31;
+  return right_for_seeds(
+      [&] {
+        std::vector<int> out(count);
+        run_now<&reverse_in_warps<OwnPlaces>>({blocks, 128, 512}, in.data(), out.data());
+        return out;
+      },
+      expected);
+}
+
+TEST(EmulatedBarrier, WarpsThatShareAPlaceByMistakeMeetThere) {
+  EXPECT_TRUE(all(reverses_right<true>()));
+  EXPECT_TRUE(mostly_wrong(reverses_right<false>()));
 }
 
 __global__ void note_warps(unsigned* order, unsigned* next) {

@@ -17,10 +17,16 @@ struct Outcome {
   std::string all;
 };
 
+// GPUs are emulated ones.
+std::string program_for(const std::string& arguments) {
+  const bool on_gpu = arguments.ends_with("--cuda") || arguments.ends_with("--share-gpu");
+  return on_gpu ? HEDDLE_FAILING_PROGRAM_EMULATED : HEDDLE_FAILING_PROGRAM;
+}
+
 Outcome run(const std::string& arguments, int ranks) {
   // Standard input is closed: mpirun would read the terminal's. `timeout` bounds the test and gives 124.
-  const std::string command = "timeout -k 5 40 " HEDDLE_MPIRUN " -n " + std::to_string(ranks) +
-                              " " HEDDLE_FAILING_PROGRAM " " + arguments + " 2>&1 </dev/null";
+  const std::string command = "timeout -k 5 40 " HEDDLE_MPIRUN " -n " + std::to_string(ranks) + " " +
+                              program_for(arguments) + " " + arguments + " 2>&1 </dev/null";
   Outcome outcome;
   const auto start = std::chrono::steady_clock::now();
   FILE* pipe = popen(command.c_str(), "r");
@@ -97,6 +103,59 @@ TEST_P(Failures, LateIsNotLost) {
   const Outcome outcome = run(with("slow"), 2);
   EXPECT_EQ(outcome.exit_code, 0) << outcome.all;
   EXPECT_TRUE(outcome.lines.empty()) << outcome.all;
+}
+
+// What does not depend on ranks that call different things, which NCCL does not notice.
+class GpuFailures : public Failures {};
+
+TEST_P(GpuFailures, StoppedRank) {
+  expect(with("stop"), 3, 1,
+         {"no progress for", "in all_reduce \"activations\" of group world (step 4, call 7): rank 2 (host ",
+          "does not answer; last seen in step 3 \"backward\""});
+}
+
+TEST_P(GpuFailures, RankThatNeverCalls) {
+  expect(with("absent"), 2, 1,
+         {"in all_reduce \"gradients\" of group world (step 4, call 7): rank 1 (host ",
+          "answers but has not arrived: it is in step 4 \"saving checkpoint\""});
+}
+
+TEST_P(GpuFailures, TheRootOfAChainOfWaitsIsNamed) {
+  expect(with("chain"), 4, 1, {"rank 3 (host ", "does not answer"});
+}
+
+TEST_P(GpuFailures, LateIsNotLost) {
+  const Outcome outcome = run(with("slow"), 2);
+  EXPECT_EQ(outcome.exit_code, 0) << outcome.all;
+  EXPECT_TRUE(outcome.lines.empty()) << outcome.all;
+}
+
+INSTANTIATE_TEST_SUITE_P(Nccl, GpuFailures, ::testing::Values(" --cuda"));
+INSTANTIATE_TEST_SUITE_P(Staged, GpuFailures, ::testing::Values(" --share-gpu"));
+
+TEST(NcclFailures, StoppedRankUnderAnEvent) {
+  expect("background --cuda", 2, 1,
+         {"in all_reduce \"bucket\" of group world", "rank 1 (host ", "does not answer"});
+}
+
+TEST(NcclFailures, TheCallInsideAGraphIsNamed) {
+  expect("graph --cuda", 2, 1,
+         {"in all_reduce \"gradients\" of group world (step 4, call 10): rank 1 (host ",
+          "answers but has not arrived: it is in step 4 \"backward\""});
+}
+
+// The third step's first call, on rank 1; its peers learn of it from NCCL.
+TEST(NcclFailures, ABrokenNetworkIsReportedWithRankStepAndCall) {
+  setenv("HEDDLE_EMULATOR_NCCL_FAIL", "1:4", 1);
+  expect("stop --cuda", 3, 1,
+         {": NCCL: ", "error", " in all_reduce \"activations\" of group world (call 5), step 3 \"forward\""});
+  unsetenv("HEDDLE_EMULATOR_NCCL_FAIL");
+}
+
+TEST(NcclFailures, MoreRanksThanGpus) {
+  setenv("HEDDLE_EMULATOR_GPUS", "2", 1);
+  expect("stop --cuda", 3, 2, {"has 3 ranks but 2 GPUs", "--share-gpu"});
+  unsetenv("HEDDLE_EMULATOR_GPUS");
 }
 
 INSTANTIATE_TEST_SUITE_P(SharedMemory, Failures, ::testing::Values(""));

@@ -1,6 +1,6 @@
-// The whole CUDA path: `heddle train --device cuda` against `--device cpu`, on one and several GPUs. Built twice: with
-// the emulated CUDA of tests/emulator, and (label gpu) for the GPUs of this host, which ranks share where there are
-// fewer.
+// The whole CUDA path: `heddle train --device cuda` against `--device cpu`, on one and several GPUs. Built
+// twice: with the emulated CUDA of tests/emulator, and (label gpu) for the GPUs of this host, which ranks
+// share where there are fewer.
 
 #include <gtest/gtest.h>
 
@@ -64,7 +64,8 @@ class CudaTraining : public ::testing::Test {
   void train(const std::string& run, LayoutCase layout, const std::string& device,
              const std::vector<std::string>& more = {}) {
     const std::vector<std::string> base = with(
-        with(with(tiny_gpt(text_), {"--length", "20steps", "--decay-length", "20steps", "--micro-batch", "4"}),
+        with(with(tiny_gpt(text_), {"--length", "20steps", "--decay-length", "20steps", "--context-length",
+                                    "16", "--global-batch", "8", "--micro-batch", "2"}),
              layout_words(layout)),
         device_words(device));
     const RunResult result =
@@ -85,14 +86,16 @@ class CudaTraining : public ::testing::Test {
     return {loss, norm};
   }
 
-  std::vector<std::string> hashes(const std::string& run) { return file_hashes(folder_.path() / run); }
+  std::vector<std::string> hashes(const std::string& run) {
+    return file_hashes(folder_.path() / run);
+  }
 
   TestFolder folder_;
   std::string text_;
 };
 
-// fp32: 1e-5. bf16: the bound of layouts (tests/system/layout_test.cpp) holds for backends as well, which also differ
-// only in where they round.
+// fp32: 1e-5. bf16: the bound of layouts (tests/system/layout_test.cpp) holds for backends as well, which
+// also differ only in where they round.
 TEST_F(CudaTraining, HasTheLossCurveOfTheCpu) {
   for (const char* precision : {"fp32", "bf16"}) {
     const bool bf16 = std::string(precision) == "bf16";
@@ -108,29 +111,29 @@ TEST_F(CudaTraining, HasTheLossCurveOfTheCpu) {
       worst_loss = std::max(worst_loss, loss);
       worst_norm = std::max(worst_norm, norm);
     }
-    std::printf("%s: largest relative difference of the loss %.2e, of the gradient norm %.2e\n", precision, worst_loss,
-                worst_norm);
+    std::printf("%s: largest relative difference of the loss %.2e, of the gradient norm %.2e\n", precision,
+                worst_loss, worst_norm);
   }
 }
 
-// A recorded step has the bits of one that was not, and per-step values (learning rate, dropout) are not frozen in
-// it; a repeated run and a resumed one have the same bits too.
+// A recorded step has the bits of one that was not, and per-step values (learning rate, dropout) are not
+// frozen in it; a repeated run and a resumed one have the same bits too.
 TEST_F(CudaTraining, RepeatsReplaysAndResumesWithTheSameBits) {
   for (const LayoutCase layout : {LayoutCase{1, 1}, LayoutCase{2, 2}})
     for (const char* precision : {"fp32", "bf16"}) {
       const std::string name = layout.name() + "-" + precision;
-      const std::vector<std::string> words = {"--precision", precision};
+      const std::vector<std::string> words = {"--precision", precision, "--length", "8steps"};
       train("once-" + name, layout, "cuda", words);
       train("again-" + name, layout, "cuda", words);
       train("unrecorded-" + name, layout, "cuda", with(words, {"--graph=false"}));
-      train("halves-" + name, layout, "cuda", with(words, {"--length", "10steps"}));
-      train("halves-" + name, layout, "cuda", with(words, {"--length", "20steps", "--resume"}));
+      train("halves-" + name, layout, "cuda", with(words, {"--length", "4steps"}));
+      train("halves-" + name, layout, "cuda", with(words, {"--length", "8steps", "--resume"}));
       const std::vector<std::string> once = hashes("once-" + name);
       EXPECT_EQ(once, hashes("again-" + name)) << name << ": a repeated run";
       EXPECT_EQ(once, hashes("unrecorded-" + name)) << name << ": without a graph";
       EXPECT_EQ(once, hashes("halves-" + name)) << name << ": a resumed run";
-      EXPECT_EQ(differences("once-" + name, "unrecorded-" + name), std::make_pair(0.0, 0.0)) << name;
-      EXPECT_EQ(differences("once-" + name, "halves-" + name), std::make_pair(0.0, 0.0)) << name;
+      EXPECT_EQ(differences("once-" + name, "unrecorded-" + name, 8), std::make_pair(0.0, 0.0)) << name;
+      EXPECT_EQ(differences("once-" + name, "halves-" + name, 8), std::make_pair(0.0, 0.0)) << name;
     }
 }
 
@@ -144,8 +147,8 @@ TEST_F(CudaTraining, GoesOnFromACheckpointOfAnotherDeviceAndLayout) {
 }
 
 TEST_F(CudaTraining, RecomputationGivesTheSameBits) {
-  train("kept", {1, 1}, "cuda", {"--precision", "bf16"});
-  train("recomputed", {1, 1}, "cuda", {"--precision", "bf16", "--recompute", "blocks"});
+  train("kept", {1, 1}, "cuda", {"--precision", "bf16", "--length", "5steps"});
+  train("recomputed", {1, 1}, "cuda", {"--precision", "bf16", "--length", "5steps", "--recompute", "blocks"});
   EXPECT_EQ(hashes("kept"), hashes("recomputed"));
 }
 
@@ -153,11 +156,10 @@ TEST_F(CudaTraining, GeneratesTheTextOfTheCpu) {
   train("model", {1, 1}, "cuda", {"--length", "50steps", "--decay-length", "50steps"});
   std::vector<std::string> texts;
   for (const char* device : {"cpu", "cuda"}) {
-    const RunResult result = run_heddle(
-        folder_, 1,
-        with({"generate", "--checkpoint", "model", "--prompt", "the king", "--max-tokens", "20", "--temperature", "0",
-              "--threads", "1"},
-             device_words(device)));
+    const RunResult result = run_heddle(folder_, 1,
+                                        with({"generate", "--checkpoint", "model", "--prompt", "the king",
+                                              "--max-tokens", "20", "--temperature", "0", "--threads", "1"},
+                                             device_words(device)));
     ASSERT_EQ(result.exit_code, 0) << result.output;
     texts.push_back(result.output);
   }
@@ -167,9 +169,10 @@ TEST_F(CudaTraining, GeneratesTheTextOfTheCpu) {
 
 TEST_F(CudaTraining, StopsWithWordsWhenNumbersAreNotFinite) {
   const std::vector<std::string> words = with(
-      with(with(tiny_gpt(text_), {"--length", "60steps", "--run-folder", "diverges", "--learning-rate", "1e20",
-                                  "--warmup", "0steps", "--clip-norm", "0", "--schedule", "constant"}),
-           layout_words({2, 1})),
+      with(
+          with(tiny_gpt(text_), {"--length", "60steps", "--run-folder", "diverges", "--learning-rate", "1e20",
+                                 "--warmup", "0steps", "--clip-norm", "0", "--schedule", "constant"}),
+          layout_words({2, 1})),
       device_words("cuda"));
   const RunResult result = run_heddle(folder_, 2, words);
   EXPECT_EQ(result.exit_code, 1) << result.output;
@@ -186,12 +189,25 @@ TEST_F(CudaTraining, SharesAGpuAmongRanks) {
   }
 }
 
+TEST_F(CudaTraining, DoctorNamesTheGpusAndMeasuresBetweenThem) {
+  const RunResult result = run_heddle(folder_, 2, with({"doctor"}, device_words("cuda")));
+  EXPECT_EQ(result.exit_code, 0) << result.output;
+#ifdef HEDDLE_SHARE_GPU
+  const char* const gpu = "NVIDIA";
+#else
+  const char* const gpu = "Emulated GPU";
+#endif
+  for (const char* part : {gpu, "cuBLASLt", "67108864 "})
+    EXPECT_NE(result.output.find(part), std::string::npos) << "no " << part << " in\n" << result.output;
+}
+
 TEST_F(CudaTraining, RefusesMoreRanksThanGpus) {
   // 0 and 1 as the launcher would set it: every rank sees the same single GPU.
   setenv("CUDA_VISIBLE_DEVICES", "0", 1);
   setenv("HEDDLE_EMULATOR_GPUS", "1", 1);
   const RunResult result = run_heddle(
-      folder_, 2, with(with(tiny_gpt(text_), {"--run-folder", "refused", "--micro-batch", "4"}), {"--device", "cuda"}));
+      folder_, 2,
+      with(with(tiny_gpt(text_), {"--run-folder", "refused", "--micro-batch", "4"}), {"--device", "cuda"}));
   unsetenv("CUDA_VISIBLE_DEVICES");
   unsetenv("HEDDLE_EMULATOR_GPUS");
   EXPECT_EQ(result.exit_code, 2) << result.output;

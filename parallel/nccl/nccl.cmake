@@ -1,0 +1,46 @@
+# The library heddle_nccl: parallel/nccl, or, without CUDA or NCCL, parallel/without_nccl, which refuses several ranks on
+# GPUs of their own with the reason.
+#
+# NCCL is looked for in NCCL_ROOT or NCCL_HOME, the system's folders, the CUDA toolkit's, and Python's wheels
+# (nvidia-nccl-cu12, -cu13).
+set(HEDDLE_HAVE_NCCL OFF)
+if(NOT HEDDLE_HAVE_CUDA)
+  set(missing "there is no CUDA")
+elseif(HEDDLE_NCCL STREQUAL "AUTO" OR HEDDLE_NCCL)
+  set(places HINTS ${NCCL_ROOT} $ENV{NCCL_ROOT} $ENV{NCCL_HOME} PATHS ${HEDDLE_CUDA_ROOTS})
+  find_path(HEDDLE_NCCL_INCLUDE nccl.h ${places} PATH_SUFFIXES include)
+  get_filename_component(beside "${HEDDLE_NCCL_INCLUDE}/.." ABSOLUTE)
+  find_library(HEDDLE_NCCL_LIBRARY NAMES nccl libnccl.so.2 NAMES_PER_DIR HINTS ${beside} PATHS ${HEDDLE_CUDA_ROOTS}
+    PATH_SUFFIXES lib64 lib)
+  if(NOT HEDDLE_NCCL_INCLUDE OR NOT HEDDLE_NCCL_LIBRARY)
+    set(missing "nccl.h and libnccl.so.2 were not found: set NCCL_ROOT")
+  else()
+    file(STRINGS ${HEDDLE_NCCL_INCLUDE}/nccl.h lines REGEX "^#define NCCL_(MAJOR|MINOR|PATCH) +[0-9]+")
+    string(REGEX REPLACE "[^0-9;]" "" numbers "${lines}")
+    list(JOIN numbers "." nccl_version)
+    if(nccl_version VERSION_LESS 2.18)
+      set(missing "${HEDDLE_NCCL_INCLUDE}/nccl.h is of NCCL ${nccl_version}; heddle needs 2.18 or newer")
+    else()
+      set(HEDDLE_HAVE_NCCL ON)
+    endif()
+  endif()
+else()
+  set(missing "HEDDLE_NCCL=${HEDDLE_NCCL}")
+endif()
+
+if(NOT HEDDLE_HAVE_NCCL)
+  if(HEDDLE_NCCL AND NOT HEDDLE_NCCL STREQUAL "AUTO")
+    message(FATAL_ERROR "HEDDLE_NCCL=${HEDDLE_NCCL}, but ${missing}")
+  endif()
+  message(STATUS "NCCL: not built, ${missing}")
+  file(GLOB WITHOUT_NCCL_SOURCES CONFIGURE_DEPENDS parallel/without_nccl/*.cpp)
+  add_library(heddle_nccl STATIC ${WITHOUT_NCCL_SOURCES})
+  target_link_libraries(heddle_nccl PUBLIC heddle_parallel heddle_cuda)
+  return()
+endif()
+message(STATUS "NCCL: ${nccl_version}, ${HEDDLE_NCCL_LIBRARY}")
+
+file(GLOB NCCL_SOURCES CONFIGURE_DEPENDS parallel/nccl/*.cu parallel/nccl/*.cpp)
+add_library(heddle_nccl STATIC ${NCCL_SOURCES})
+target_include_directories(heddle_nccl SYSTEM PRIVATE ${HEDDLE_NCCL_INCLUDE})
+target_link_libraries(heddle_nccl PUBLIC heddle_parallel heddle_cuda PRIVATE heddle_nvcc_options ${HEDDLE_NCCL_LIBRARY})
