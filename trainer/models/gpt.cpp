@@ -120,9 +120,8 @@ class GptBlock {
     norm1_.forward(context, x, normed1);
     attend(normed1, branch);
     const Tensor middle = keep();
-    residual1_.forward(context, branch, attention_.output(), x, batch, middle);
     const Tensor normed2 = keep();
-    norm2_.forward(context, middle, normed2);
+    residual1_.forward(context, branch, attention_.output(), x, batch, middle, norm2_, normed2);
     feed_forward_.forward(context, normed2, branch);
     residual2_.forward(context, branch, feed_forward_.output(), middle, batch, out);
   }

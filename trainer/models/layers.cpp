@@ -16,14 +16,28 @@ Norm::Norm(ParameterTable& table, const std::string& name, NormKind kind, std::i
     bias_ = &table.add({name + ".bias", {width}, {}, Initializer::zeros(), /*decay=*/false});
 }
 
-void Norm::forward(Context& context, const Tensor& x, const Tensor& y) const {
+Norm::Statistics Norm::keep(Context& context, const Tensor& x) const {
+  if (!context.training) return {};
+  Statistics statistics;
   const std::int64_t rows = x.size(0);
-  Tensor mean, rstd;
-  if (context.training) {
-    context.tape.keep(x);
-    if (kind_ == NormKind::layer_norm) mean = context.tape.push(DType::f32, {rows});
-    rstd = context.tape.push(DType::f32, {rows});
-  }
+  context.tape.keep(x);
+  if (kind_ == NormKind::layer_norm) statistics.mean = context.tape.push(DType::f32, {rows});
+  statistics.rstd = context.tape.push(DType::f32, {rows});
+  return statistics;
+}
+
+void Norm::describe(Context& context, const Tensor& x, ResidualNorm& operation) const {
+  operation.rms = kind_ == NormKind::rms_norm;
+  operation.norm_weight = weight_->value;
+  if (bias_) operation.norm_bias = bias_->value;
+  operation.epsilon = epsilon_;
+  const Statistics statistics = keep(context, x);
+  operation.mean = statistics.mean;
+  operation.rstd = statistics.rstd;
+}
+
+void Norm::forward(Context& context, const Tensor& x, const Tensor& y) const {
+  const auto [mean, rstd] = keep(context, x);
   if (kind_ == NormKind::layer_norm)
     context.ops.layer_norm_forward(x, weight_->value, bias_ ? bias_->value : Tensor(), epsilon_, y, mean, rstd);
   else
@@ -239,6 +253,20 @@ void ResidualDropout::forward(Context& context, const Tensor& x, const RowParall
                               const Tensor& residual, std::int64_t batch, const Tensor& out) const {
   context.ops.bias_dropout_residual(by_sample(x, batch), linear.bias_value(), by_sample(residual, batch),
                                     context.dropout(probability_, key_), by_sample(out, batch));
+}
+
+void ResidualDropout::forward(Context& context, const Tensor& x, const RowParallelLinear& linear,
+                              const Tensor& residual, std::int64_t batch, const Tensor& out, const Norm& norm,
+                              const Tensor& normed) const {
+  ResidualNorm operation;
+  operation.x = by_sample(x, batch);
+  operation.bias = linear.bias_value();
+  operation.residual = by_sample(residual, batch);
+  operation.dropout = context.dropout(probability_, key_);
+  operation.out = by_sample(out, batch);
+  operation.y = by_sample(normed, batch);
+  norm.describe(context, out, operation);
+  context.ops.residual_norm_forward(operation);
 }
 
 Tensor ResidualDropout::backward(Context& context, const Tensor& dout, const RowParallelLinear& linear,

@@ -19,10 +19,17 @@ class Norm {
 
   // x [N, C] -> y [N, C].
   void forward(Context& context, const Tensor& x, const Tensor& y) const;
+  // For an operation that makes x and its norm in one pass: keeps what backward() needs and says what to do.
+  void describe(Context& context, const Tensor& x, ResidualNorm& operation) const;
   // dx = (accumulate: dx +) the gradient of x.
   void backward(Context& context, const Tensor& dy, bool accumulate, const Tensor& dx) const;
 
  private:
+  struct Statistics {
+    Tensor mean, rstd;  // null where no backward follows
+  };
+  Statistics keep(Context& context, const Tensor& x) const;
+
   NormKind kind_;
   float epsilon_;
   Parameter* weight_;
@@ -106,6 +113,9 @@ class ResidualDropout {
   // x, residual, out: [B*T, C].
   void forward(Context& context, const Tensor& x, const RowParallelLinear& linear, const Tensor& residual,
                std::int64_t batch, const Tensor& out) const;
+  // The same and, in the same pass, normed = norm(out).
+  void forward(Context& context, const Tensor& x, const RowParallelLinear& linear, const Tensor& residual,
+               std::int64_t batch, const Tensor& out, const Norm& norm, const Tensor& normed) const;
   // dout -> the gradient of x, in dx or, without dropout, dout itself: returns which. The bias gradient is added.
   Tensor backward(Context& context, const Tensor& dout, const RowParallelLinear& linear, std::int64_t batch,
                   const Tensor& dx) const;
