@@ -7,7 +7,8 @@
 
 namespace heddle {
 
-// Neighbouring dimensions that lie behind one another in both layouts are one dimension; those of one element are none.
+// Neighbouring dimensions that lie behind one another in both layouts are one dimension; those of one element
+// are none.
 struct CopyPlan {
   std::int64_t width = 1;  // elements of a row
   Shape outer;             // the other dimensions; their count() is the number of rows

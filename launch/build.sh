@@ -8,4 +8,5 @@ cd "$(dirname "$0")/.."
 build=${HEDDLE_BUILD:-build}
 cmake -S . -B "$build" -G Ninja "$@" >"$build.log" 2>&1 || { cat "$build.log" >&2; exit 1; }
 rm -f "$build.log"
-cmake --build "$build" --target "${HEDDLE_TARGETS:-heddle}"
+# shellcheck disable=SC2086  # several targets are several words
+cmake --build "$build" --target ${HEDDLE_TARGETS:-heddle}

@@ -15,18 +15,27 @@ fi
 build=${HEDDLE_BUILD:-build}
 HEDDLE_TARGETS=all launch/build.sh -DHEDDLE_TESTS=ON
 
-slow=(-LE slow)
-[ "${HEDDLE_SLOW:-0}" = 1 ] && slow=()
-ctest --test-dir "$build" --output-on-failure -j "$(nproc)" "${slow[@]}" "$@"
+left_out=()
+[ "${HEDDLE_SLOW:-0}" = 1 ] || left_out+=(slow)
+if ! nvidia-smi -L >/dev/null 2>&1; then
+  echo "no GPU here: the tests with label gpu are left out; those on emulated GPUs run"
+  left_out+=(gpu)
+fi
+exclude=()
+[ ${#left_out[@]} -gt 0 ] && exclude=(-LE "^($(IFS='|'; echo "${left_out[*]}"))$")
+ctest --test-dir "$build" --output-on-failure -j "$(nproc)" "${exclude[@]}" "$@"
 
 if [ "${HEDDLE_SANITIZERS:-1}" = 1 ] && [ $# -eq 0 ]; then
   echo "the unit tests once more, under AddressSanitizer and UndefinedBehaviorSanitizer"
-  HEDDLE_BUILD=$build-sanitize HEDDLE_TARGETS=unit_tests launch/build.sh -DHEDDLE_SANITIZE=ON -DCMAKE_BUILD_TYPE=RelWithDebInfo
-  for program in test_emulator test_kernels test_parallel test_trainer; do
+  programs="test_emulator test_kernels test_parallel test_trainer"
+  HEDDLE_BUILD=$build-sanitize HEDDLE_TARGETS=$programs launch/build.sh -DHEDDLE_SANITIZE=ON -DHEDDLE_CUDA=OFF \
+    -DCMAKE_BUILD_TYPE=RelWithDebInfo
+  for program in $programs; do
     "$build-sanitize/tests/$program" --gtest_brief=1
   done
   echo "heddle's own threads under ThreadSanitizer"
-  HEDDLE_BUILD=$build-threads HEDDLE_TARGETS=test_parallel launch/build.sh -DHEDDLE_SANITIZE_THREAD=ON -DCMAKE_BUILD_TYPE=RelWithDebInfo
+  HEDDLE_BUILD=$build-threads HEDDLE_TARGETS=test_parallel launch/build.sh -DHEDDLE_SANITIZE_THREAD=ON -DHEDDLE_CUDA=OFF \
+    -DCMAKE_BUILD_TYPE=RelWithDebInfo
   # Without the tests of OpenMP's threads, whose barriers ThreadSanitizer does not know.
   TSAN_OPTIONS=ignore_noninstrumented_modules=1 "$build-threads/tests/test_parallel" --gtest_brief=1 --gtest_filter='-CpuDevice.*'
 fi

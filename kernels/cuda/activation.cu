@@ -1,7 +1,7 @@
-// The family "activation": one pass over memory each, bound by it. Elements of act moved per element of y: forward 2
-// (1 read, 1 write), backward 3 (2, 1), gated forward 3 (2, 1), gated backward 5 (3, 2). On an H200 in bf16 a
-// streaming multiprocessor has about 6 instructions for each byte that memory brings; the costliest function here,
-// GELU by erf, takes about 25 per element.
+// The family "activation": one pass over memory each, bound by it. Elements of act moved per element of y:
+// forward 2 (1 read, 1 write), backward 3 (2, 1), gated forward 3 (2, 1), gated backward 5 (3, 2). On an H200
+// in bf16 a streaming multiprocessor has about 6 instructions for each byte that memory brings; the costliest
+// function here, GELU by erf, takes about 25 per element.
 #include "kernels/checks.h"
 #include "kernels/cuda/activation_math.h"
 #include "kernels/cuda/cuda_ops.h"
@@ -28,8 +28,8 @@ __global__ void activation_forward_kernel(Activation kind, const T* x, T* y, std
 }
 
 template <typename T>
-__global__ void activation_backward_kernel(Activation kind, const T* x, const T* dy, T* dx, std::int64_t count,
-                                           bool packs) {
+__global__ void activation_backward_kernel(Activation kind, const T* x, const T* dy, T* dx,
+                                           std::int64_t count, bool packs) {
   with_activation(kind, [&](auto function) {
     for_each_pack<T>(count, packs, [&](std::int64_t i, auto width) {
       float v[width], d[width];
@@ -44,7 +44,8 @@ __global__ void activation_backward_kernel(Activation kind, const T* x, const T*
 
 // body(row, column, Width<N>{}) for each N columns of a matrix.
 template <typename T, typename Body>
-__device__ __forceinline__ void for_each_pack_of_rows(std::int64_t rows, std::int64_t columns, bool packs, Body body) {
+__device__ __forceinline__ void for_each_pack_of_rows(std::int64_t rows, std::int64_t columns, bool packs,
+                                                      Body body) {
   const auto over = [&](auto width) {
     const std::uint64_t pieces = columns / width;  // unsigned: divided as 32-bit numbers where they are small
     for_each_index(rows * static_cast<std::int64_t>(pieces), [&](std::int64_t i) {
@@ -60,8 +61,8 @@ __device__ __forceinline__ void for_each_pack_of_rows(std::int64_t rows, std::in
 
 // x [N, 2C] = gate | up, y [N, C].
 template <typename T>
-__global__ void gated_forward_kernel(Activation kind, const T* x, T* y, std::int64_t rows, std::int64_t columns,
-                                     bool packs) {
+__global__ void gated_forward_kernel(Activation kind, const T* x, T* y, std::int64_t rows,
+                                     std::int64_t columns, bool packs) {
   with_activation(kind, [&](auto function) {
     for_each_pack_of_rows<T>(rows, columns, packs, [&](std::int64_t row, std::int64_t column, auto width) {
       const T* gate_and_up = x + row * 2 * columns + column;
@@ -104,8 +105,8 @@ void CudaOps::activation_forward(Activation kind, const Tensor& x, const Tensor&
   with_act_type(x.dtype, [&](auto type) {
     using T = decltype(type);
     const bool packs = all_packs_fit<T>(x.data, y.data);
-    launch<&activation_forward_kernel<T>>(map_shape<T>(x.count(), packs, gpu_), stream_, kind, x.as<T>(), y.as<T>(),
-                                          x.count(), packs);
+    launch<&activation_forward_kernel<T>>(map_shape<T>(x.count(), packs, gpu_), stream_, kind, x.as<T>(),
+                                          y.as<T>(), x.count(), packs);
   });
 }
 
@@ -114,8 +115,8 @@ void CudaOps::activation_backward(Activation kind, const Tensor& x, const Tensor
   with_act_type(x.dtype, [&](auto type) {
     using T = decltype(type);
     const bool packs = all_packs_fit<T>(x.data, dy.data, dx.data);
-    launch<&activation_backward_kernel<T>>(map_shape<T>(x.count(), packs, gpu_), stream_, kind, x.as<T>(), dy.as<T>(),
-                                           dx.as<T>(), x.count(), packs);
+    launch<&activation_backward_kernel<T>>(map_shape<T>(x.count(), packs, gpu_), stream_, kind, x.as<T>(),
+                                           dy.as<T>(), dx.as<T>(), x.count(), packs);
   });
 }
 
@@ -125,8 +126,8 @@ void CudaOps::gated_forward(Activation kind, const Tensor& x, const Tensor& y) {
   with_act_type(x.dtype, [&](auto type) {
     using T = decltype(type);
     const bool packs = all_packs_fit<T>(x.data, y.data) && columns % kPack<T> == 0;
-    launch<&gated_forward_kernel<T>>(map_shape<T>(y.count(), packs, gpu_), stream_, kind, x.as<T>(), y.as<T>(), rows,
-                                     columns, packs);
+    launch<&gated_forward_kernel<T>>(map_shape<T>(y.count(), packs, gpu_), stream_, kind, x.as<T>(),
+                                     y.as<T>(), rows, columns, packs);
   });
 }
 
@@ -136,8 +137,8 @@ void CudaOps::gated_backward(Activation kind, const Tensor& x, const Tensor& dy,
   with_act_type(x.dtype, [&](auto type) {
     using T = decltype(type);
     const bool packs = all_packs_fit<T>(x.data, dy.data, dx.data) && columns % kPack<T> == 0;
-    launch<&gated_backward_kernel<T>>(map_shape<T>(dy.count(), packs, gpu_), stream_, kind, x.as<T>(), dy.as<T>(),
-                                      dx.as<T>(), rows, columns, packs);
+    launch<&gated_backward_kernel<T>>(map_shape<T>(dy.count(), packs, gpu_), stream_, kind, x.as<T>(),
+                                      dy.as<T>(), dx.as<T>(), rows, columns, packs);
   });
 }
 

@@ -1,5 +1,6 @@
-// The activation functions on a GPU, value and slope together: what is not used is not computed. T is the type that
-// the result is rounded to: float takes the exact functions, bf16 approximations whose error is small against its rounding.
+// The activation functions on a GPU, value and slope together: what is not used is not computed. T is the
+// type that the result is rounded to: float takes the exact functions, bf16 approximations whose error is
+// small against its rounding.
 #pragma once
 
 #include <cmath>
@@ -51,8 +52,9 @@ __device__ __forceinline__ NormalDistribution normal_distribution(float x) {
     constexpr float kSqrtHalf = 0.70710678118654752440f;
     return {0.5f * erfcf(-x * kSqrtHalf), density};
   } else {
-    // With z = |x| / sqrt 2 and t = 1 / (1 + z / 2): log2(erfc(z) exp(z^2) / (2 t)) as a polynomial in t, interpolated
-    // at Chebyshev's points of t in [0.17, 1]. The tail is right to 1.4e-5 of itself however small it is.
+    // With z = |x| / sqrt 2 and t = 1 / (1 + z / 2): log2(erfc(z) exp(z^2) / (2 t)) as a polynomial in t,
+    // interpolated at Chebyshev's points of t in [0.17, 1]. The tail is right to 1.4e-5 of itself however
+    // small it is.
     constexpr float kHalfSqrtHalf = 0.35355339059327376220f, kHalfLog2E = 0.72134752044448170368f;
     const float t = reciprocal<T>(fmaf(kHalfSqrtHalf, fabsf(x), 1.0f));
     float power = 0.34479101f;
@@ -68,7 +70,9 @@ __device__ __forceinline__ NormalDistribution normal_distribution(float x) {
 
 struct Identity {
   template <typename T>
-  __device__ static ValueAndSlope at(float x) { return {x, 1.0f}; }
+  __device__ static ValueAndSlope at(float x) {
+    return {x, 1.0f};
+  }
 };
 
 struct Relu {

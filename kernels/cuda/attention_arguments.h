@@ -57,8 +57,8 @@ struct VisibilityRule {
   }
 };
 
-// Where a block's tile lies. Blocks are numbered tile by tile, then head by head, then entry by entry: neighbours
-// read the same keys or queries, and batch times heads may be any number.
+// Where a block's tile lies. Blocks are numbered tile by tile, then head by head, then entry by entry:
+// neighbours read the same keys or queries, and batch times heads may be any number.
 struct TilePlace {
   int tile, head, batch;
 

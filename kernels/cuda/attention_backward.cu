@@ -1,9 +1,8 @@
-#include "kernels/cuda/attention_backward.h"
-
 #include <memory>
 #include <type_traits>
 
 #include "kernels/checks.h"
+#include "kernels/cuda/attention_backward.h"
 #include "kernels/cuda/attention_key_gradients.h"
 #include "kernels/cuda/attention_launch.h"
 #include "kernels/cuda/attention_query_gradients.h"
@@ -26,7 +25,8 @@ QueryStatistics* aligned_statistics(const Tensor& scratch) {
 template <typename T>
 void launch_backward(const Attention& a, const AttentionGradients& g, cudaStream_t stream) {
   bool packs = true;
-  for (const Tensor* t : {&a.q, &a.k, &a.v, &a.o, &g.d_o, &g.dq, &g.dk, &g.dv}) packs = packs && packs_fit<T>(*t);
+  for (const Tensor* t : {&a.q, &a.k, &a.v, &a.o, &g.d_o, &g.dq, &g.dk, &g.dv})
+    packs = packs && packs_fit<T>(*t);
   const BackwardArguments<T> arguments{.q = heads_of<const T>(a.q),
                                        .k = heads_of<const T>(a.k),
                                        .v = heads_of<const T>(a.v),
@@ -45,22 +45,24 @@ void launch_backward(const Attention& a, const AttentionGradients& g, cudaStream
                                        .packs = packs};
   const std::int64_t batch = a.q.size(0), heads = a.q.size(2), queries = a.q.size(1), keys = a.k.size(1);
   launch<&attention_statistics_kernel<T>>(
-      {attention_blocks(padded_queries(queries), kStatisticsPerBlock, heads, batch), kStatisticsThreads}, stream,
-      arguments);
+      {attention_blocks(padded_queries(queries), kStatisticsPerBlock, heads, batch), kStatisticsThreads},
+      stream, arguments);
   with_tile_width<T>(a.q.size(3), [&](auto width) {
     constexpr int D = decltype(width)::value;
     const auto launch_key_gradients = [&](auto with_dropout) {
       constexpr bool kDropout = decltype(with_dropout)::value;
       using Tiles = KeyGradientTiles<T, D, kDropout>;
       launch<&attention_key_gradients_kernel<T, D, kDropout>>(
-          {attention_blocks(keys, Tiles::kKeys, a.k.size(2), batch), Tiles::kThreads, sizeof(typename Tiles::Shared)},
+          {attention_blocks(keys, Tiles::kKeys, a.k.size(2), batch), Tiles::kThreads,
+           sizeof(typename Tiles::Shared)},
           stream, arguments);
     };
-    arguments.dropout.enabled ? launch_key_gradients(std::true_type()) : launch_key_gradients(std::false_type());
+    arguments.dropout.enabled ? launch_key_gradients(std::true_type())
+                              : launch_key_gradients(std::false_type());
     using Tiles = QueryGradientTiles<T, D>;
-    launch<&attention_query_gradients_kernel<T, D>>(
-        {attention_blocks(queries, Tiles::kQueries, heads, batch), Tiles::kThreads, sizeof(typename Tiles::Shared)},
-        stream, arguments);
+    launch<&attention_query_gradients_kernel<T, D>>({attention_blocks(queries, Tiles::kQueries, heads, batch),
+                                                     Tiles::kThreads, sizeof(typename Tiles::Shared)},
+                                                    stream, arguments);
   });
 }
 

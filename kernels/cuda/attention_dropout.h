@@ -1,4 +1,5 @@
-// Dropout of the attention's probabilities (kernels/ops.h): the mask's bits, 16 or 32 keys of a query at a time.
+// Dropout of the attention's probabilities (kernels/ops.h): the mask's bits, 16 or 32 keys of a query at a
+// time.
 #pragma once
 
 #include <cmath>
@@ -31,20 +32,21 @@ struct AttentionDropout {
         queries(queries),
         keys(keys) {}
 
-  // Bit b tells whether key j + b of query i is kept, b < kCount <= 32. One Philox block gives four neighbouring
-  // elements; rows start at any element, so a word may need one block more than kCount / 4.
+  // Bit b tells whether key j + b of query i is kept, b < kCount <= 32. One Philox block gives four
+  // neighbouring elements; rows start at any element, so a word may need one block more than kCount / 4.
   template <int kCount>
   __device__ __forceinline__ std::uint32_t keep_bits(int batch, int head, int i, int j) const {
     const std::uint64_t element =
-        ((static_cast<std::uint64_t>(first_head) + head) * queries + i) * static_cast<std::uint64_t>(keys) + j;
+        ((static_cast<std::uint64_t>(first_head) + head) * queries + i) * static_cast<std::uint64_t>(keys) +
+        j;
     const std::uint32_t sample = first_sample + batch, now = *step;
     const int skipped = static_cast<int>(element % 4), blocks = kCount / 4 + (skipped != 0);
     std::uint64_t bits = 0;
 #pragma unroll 1
     for (int n = 0; n < blocks; ++n) {
       const std::uint64_t block = element / 4 + n;
-      const PhiloxBlock words =
-          philox(key, {static_cast<std::uint32_t>(block), static_cast<std::uint32_t>(block >> 32), sample, now});
+      const PhiloxBlock words = philox(
+          key, {static_cast<std::uint32_t>(block), static_cast<std::uint32_t>(block >> 32), sample, now});
       std::uint32_t four = 0;
 #pragma unroll
       for (int w = 0; w < 4; ++w) four |= static_cast<std::uint32_t>(words[w] >= threshold) << w;

@@ -1,16 +1,17 @@
-// Forward attention with the softmax built tile by tile. Milakov & Gimelshein 2018; Dao 2023 ("FlashAttention-2").
+// Forward attention with the softmax built tile by tile. Milakov & Gimelshein 2018; Dao 2023
+// ("FlashAttention-2").
 //
-// A block owns kQueries queries of one head, each warp 16 kRowTiles of them, and goes over the tiles of kKeys keys
-// that they see, from key 0 on. Per tile, all in the warp's registers:
+// A block owns kQueries queries of one head, each warp 16 kRowTiles of them, and goes over the tiles of kKeys
+// keys that they see, from key 0 on. Per tile, all in the warp's registers:
 //     S = Q K^T,  P = 2^(scale log2(e) S - offset),  sum += rows of P,  O += P V;  at the end o = O / sum.
-// Q stays in shared memory or registers; the tiles of K and V pass through a ring of three slots (K0 V0 K1 V1 ...):
-// while one is multiplied the next two are on their way, and one barrier per tile both publishes it and frees the
-// slot of the one before.
+// Q stays in shared memory or registers; the tiles of K and V pass through a ring of three slots (K0 V0 K1 V1
+// ...): while one is multiplied the next two are on their way, and one barrier per tile of either publishes it and
+// frees the slot of the one before.
 //
-// The offset of a row follows its largest score, but only in steps of at least kOffsetStep: after the first tiles
-// hardly any row moves, and a warp without a moving row leaves O as it is. P is then at most 2^kOffsetStep. A row's
-// bits depend on the keys that it sees alone, not on its neighbours nor on its place in the tile, so a row of a longer
-// sequence has the bits of the same row alone.
+// The offset of a row follows its largest score, but only in steps of at least kOffsetStep: after the first
+// tiles hardly any row moves, and a warp without a moving row leaves O as it is. P is then at most
+// 2^kOffsetStep. A row's bits depend on the keys that it sees alone, not on its neighbours nor on its place
+// in the tile, so a row of a longer sequence has the bits of the same row alone.
 //
 //     T     D     queries x keys  warps x rows  O + S + Q registers  shared memory
 //     bf16  32    128 x 64        4 x 32        32 + 64 + 16         20 KiB
@@ -22,10 +23,12 @@
 //     f32   128   64 x 32         4 x 16        64 + 16              80 KiB
 //     f32   256   64 x 32         4 x 16        128 + 16             160 KiB
 //
-// Arithmetic of the bf16 tile at D = 64, per warp and tile: 64 + 64 tensor core products (32 x 64 x 64, twice) that
-// read 32 fragments of 512 bytes each way, 128 bytes per product where an SM can read 205 in the time of one (mma at
-// about 2500 FLOP per clock); 64 exponentials and about 260 other instructions per lane, which the second block of the
-// SM hides. At D = 128 the fragments of Q are read again: 192 + 128, 160 bytes per product.
+// Arithmetic of the bf16 tile at D = 64, per warp and tile: 64 + 64 tensor core products of 16 x 8 x 16, for
+// which 512 bytes are read 32 times: 128 per product, where an SM can read 205 in the time of one (mma at
+// about 2500 FLOP per clock). A lane takes 64 exponentials and about 300 other instructions, which the second
+// block of the SM hides: 128 products keep a quarter of an SM busy for about 820 clocks, 64 exponentials for
+// 512. At D = 128 the fragments of Q are read again, 192 + 128 and on average 160 bytes per product.
+// Registers (ptxas, sm_90a): 234 at D = 64, 255 at D = 128, so two blocks per SM.
 #pragma once
 
 #include <cmath>
@@ -102,7 +105,8 @@ struct OnlineSoftmax {
           rescale[i][half] = exp2_approx(old - largest);
           moved = true;
         }
-        sum[i][half] = sum[i][half] * rescale[i][half] + exponentiate(scores[i], half, scale_log2, offset[i][half]);
+        sum[i][half] =
+            sum[i][half] * rescale[i][half] + exponentiate(scores[i], half, scale_log2, offset[i][half]);
       }
     if (__any_sync(kFullWarp, moved)) {
 #pragma unroll
@@ -143,8 +147,8 @@ struct OnlineSoftmax {
 
   // Returns the sum of this lane's columns.
   template <int kColumnTiles>
-  static __device__ __forceinline__ float exponentiate(float (&scores)[kColumnTiles][4], int half, float scale_log2,
-                                                       float offset) {
+  static __device__ __forceinline__ float exponentiate(float (&scores)[kColumnTiles][4], int half,
+                                                       float scale_log2, float offset) {
     const float finite = offset == -INFINITY ? 0.0f : offset;
     float sum = 0;
 #pragma unroll
@@ -162,8 +166,8 @@ struct OnlineSoftmax {
 // --- the warp's part of a tile of scores; its first row is query `query`, its first column key `key` ---
 
 template <int kRowTiles, int kColumnTiles>
-__device__ __forceinline__ void mask_scores(Sums<kRowTiles, kColumnTiles>& scores, const Visibility& visibility,
-                                            int query, int key) {
+__device__ __forceinline__ void mask_scores(Sums<kRowTiles, kColumnTiles>& scores,
+                                            const Visibility& visibility, int query, int key) {
   const int g = lane_index() / 4, t = lane_index() % 4;
 #pragma unroll
   for (int i = 0; i < kRowTiles; ++i)
@@ -178,17 +182,18 @@ __device__ __forceinline__ void mask_scores(Sums<kRowTiles, kColumnTiles>& score
     }
 }
 
-// Sets what dropout drops to 0. A lane draws the bits of one row, 32 keys at a time; the lanes that hold the row's
-// elements fetch them.
+// Sets what dropout drops to 0. A lane draws the bits of one row, 32 keys at a time; the lanes that hold the
+// row's elements fetch them.
 template <int kRowTiles, int kColumnTiles>
-__device__ __forceinline__ void drop_from_rows(Sums<kRowTiles, kColumnTiles>& sums, const AttentionDropout& dropout,
-                                               const TilePlace& place, int query, int key) {
+__device__ __forceinline__ void drop_from_rows(Sums<kRowTiles, kColumnTiles>& sums,
+                                               const AttentionDropout& dropout, const TilePlace& place,
+                                               int query, int key) {
   constexpr int kCount = kColumnTiles >= 4 ? 32 : 16;
   const int lane = lane_index(), g = lane / 4, t = lane % 4;
 #pragma unroll
   for (int first = 0; first < kColumnTiles; first += kCount / 8) {
-    const std::uint32_t own = dropout.keep_bits<kCount>(place.batch, place.head,
-                                                        query + lane % (16 * kRowTiles), key + 8 * first);
+    const std::uint32_t own =
+        dropout.keep_bits<kCount>(place.batch, place.head, query + lane % (16 * kRowTiles), key + 8 * first);
 #pragma unroll
     for (int i = 0; i < kRowTiles; ++i)
 #pragma unroll
@@ -214,7 +219,8 @@ __global__ void __launch_bounds__(ForwardTiles<T, D>::kThreads, ForwardTiles<T, 
   const int query_tiles = (sizes.queries + Tiles::kQueries - 1) / Tiles::kQueries;
   TilePlace place(query_tiles, sizes.heads);
   place.tile = query_tiles - 1 - place.tile;  // the queries that see most first
-  const int block_query = place.tile * Tiles::kQueries, row = warp_index() * Tiles::kRows, query = block_query + row;
+  const int block_query = place.tile * Tiles::kQueries, row = warp_index() * Tiles::kRows,
+            query = block_query + row;
   const Visibility visibility = a.visibility.of(place.batch);
   const int block_limit = visibility.key_limit(min(block_query + Tiles::kQueries, sizes.queries) - 1);
   const int items = 2 * ((max(block_limit, 0) + kKeys - 1) / kKeys);
@@ -222,7 +228,8 @@ __global__ void __launch_bounds__(ForwardTiles<T, D>::kThreads, ForwardTiles<T, 
   const int kv_head = place.head / sizes.group;
   const HeadRows<const T> k = a.k.of(place.batch, kv_head), v = a.v.of(place.batch, kv_head);
   int load_slot = 0, slot = 0;
-  // Item 2 n is tile n of the keys, item 2 n + 1 tile n of the values. Closes one group of copies, be it empty.
+  // Item 2 n is tile n of the keys, item 2 n + 1 tile n of the values. Closes one group of copies, be it
+  // empty.
   const auto load_item = [&](int item) {
     if (item < items)
       load_rows<kThreads>(shared.ring[load_slot], item % 2 == 0 ? k : v, item / 2 * kKeys, visibility.keys,
@@ -230,15 +237,16 @@ __global__ void __launch_bounds__(ForwardTiles<T, D>::kThreads, ForwardTiles<T, 
     commit_copies();
     load_slot = load_slot == Tiles::kSlots - 1 ? 0 : load_slot + 1;
   };
-  // Waits for the item, which is then in ring[slot] for all warps, and starts the loading of the one after the next.
+  // Waits for the item, which is then in ring[slot] for all warps, and starts the loading of the one after
+  // the next.
   const auto await_item = [&](int item) {
     slot = item == 0 || slot == Tiles::kSlots - 1 ? 0 : slot + 1;
     wait_copies<1>();
     __syncthreads();
     load_item(item + 2);
   };
-  load_rows<kThreads>(shared.queries, a.q.of(place.batch, place.head), block_query, sizes.queries, sizes.head_size,
-                      a.packs);
+  load_rows<kThreads>(shared.queries, a.q.of(place.batch, place.head), block_query, sizes.queries,
+                      sizes.head_size, a.packs);
   load_item(0);
   load_item(1);
 
@@ -246,7 +254,8 @@ __global__ void __launch_bounds__(ForwardTiles<T, D>::kThreads, ForwardTiles<T, 
   Sums<kRowTiles, D / 8> o;
   set_to_zero(o);
   OnlineSoftmax<kRowTiles> softmax;
-  const int seen_by_all = visibility.key_limit(query), seen_by_any = visibility.key_limit(query + Tiles::kRows - 1);
+  const int seen_by_all = visibility.key_limit(query),
+            seen_by_any = visibility.key_limit(query + Tiles::kRows - 1);
 
 #pragma unroll 1
   for (int item = 0; item < items; item += 2) {

@@ -1,13 +1,14 @@
-// dk and dv: a block owns kKeys keys of one key/value head and goes over the queries that see them, of all query
-// heads of the group one after the other, kQueries at a time. The scores are computed transposed, S^T = K Q^T, so that
-// P^T and dS^T lie in registers as the products dV += P^T dO and dK += dS^T Q take them: they never touch memory.
+// dk and dv: a block owns kKeys keys of one key/value head and goes over the queries that see them, of all
+// query heads of the group one after the other, kQueries at a time. The scores are computed transposed, S^T =
+// K Q^T, so that P^T and dS^T lie in registers as the products dV += P^T dO and dK += dS^T Q take them: they
+// never touch memory.
 //
 // Per kStep queries and warp, 16 kRowTiles keys:
 //     S^T = K Q^T;  dP^T = V dO^T;  P^T = 2^(scale log2(e) S^T - log2 sum exp);  dS^T = P^T (F dP^T - delta)
 //     dV += (F P)^T dO;  dK += dS^T Q
-// K and V stay in shared memory; Q, dO and the queries' statistics come in two stages, of which one is multiplied
-// while the other is filled: one barrier per kQueries. Heads of more than 128 elements have two warps for the same
-// keys, each of which adds up half of the columns of dK and dV; both compute the scores.
+// K and V stay in shared memory; Q, dO and the queries' statistics come in two stages, of which one is
+// multiplied while the other is filled: one barrier per kQueries. Heads of more than 128 elements have two
+// warps for the same keys, each of which adds up half of the columns of dK and dV; both compute the scores.
 //
 //     T     D     keys  queries, step  warps x keys   dK + dV + S + dP registers  shared memory
 //     bf16  32    128   64, 32         4 x 32         64 + 64                     33 KiB
@@ -19,10 +20,10 @@
 //     f32   128   64    16, 16         4 x 16         128 + 16                    96.25 KiB
 //     f32   256   32    16, 16         2 x 2 x 16     128 + 16                    128.25 KiB
 //
-// Shared memory read per tensor core product, of which an SM does one in the time of about 205 bytes: at D = 64 a step
-// of 16 columns of S^T reads 2 x 512 bytes of K and 4 x 256 of Q for 8 products, 256 each; the sums over queries
-// 128 each; 192 on average. At D = 128 the registers allow 16 keys per warp only: 320 and 256, 288 on average, so
-// that this kernel is bound by shared memory at about 70 % of the tensor cores' rate.
+// Shared memory read per tensor core product, of which an SM does one in the time of about 205 bytes: at D =
+// 64 a step of 16 columns of S^T reads 2 x 512 bytes of K and 4 x 256 of Q for 8 products, 256 each; the sums
+// over queries 128 each; 192 on average. At D = 128 the registers allow 16 keys per warp only: 320 and 256,
+// 288 on average, so that this kernel is bound by shared memory at about 70 % of the tensor cores' rate.
 #pragma once
 
 #include <cstdint>
@@ -73,15 +74,16 @@ __device__ __forceinline__ void mask_transposed_scores(Sums<kRowTiles, kColumnTi
     }
 }
 
-// The mask of dropout for a step. A lane draws the bits of one query for the warp's keys; the lanes that hold the
-// query's elements fetch them.
+// The mask of dropout for a step. A lane draws the bits of one query for the warp's keys; the lanes that hold
+// the query's elements fetch them.
 template <int kRowTiles, int kColumnTiles>
 struct TransposedDropout {
   static constexpr int kRows = 16 * kRowTiles, kWords = (8 * kColumnTiles + kWarpSize - 1) / kWarpSize;
 
   std::uint32_t own[kWords];
 
-  __device__ __forceinline__ void draw(const AttentionDropout& dropout, int batch, int head, int query, int key) {
+  __device__ __forceinline__ void draw(const AttentionDropout& dropout, int batch, int head, int query,
+                                       int key) {
 #pragma unroll
     for (int word = 0; word < kWords; ++word)
       own[word] = dropout.keep_bits<kRows>(batch, head, query + kWarpSize * word + lane_index(), key);
@@ -104,8 +106,8 @@ struct TransposedDropout {
   }
 };
 
-// Scores become probabilities, d_probabilities (after dropout) become the scores' gradients. `statistics` are those
-// of the first column's query.
+// Scores become probabilities, d_probabilities (after dropout) become the scores' gradients. `statistics` are
+// those of the first column's query.
 template <int kRowTiles, int kColumnTiles>
 __device__ __forceinline__ void differentiate_transposed(Sums<kRowTiles, kColumnTiles>& scores,
                                                          Sums<kRowTiles, kColumnTiles>& d_probabilities,
@@ -143,7 +145,8 @@ __global__ void __launch_bounds__(KeyGradientTiles<T, D, kDropout>::kThreads,
   const int column = warp_index() % Tiles::kSlices * Tiles::kColumns;
   const int block_key = place.tile * Tiles::kKeys, key = block_key + row;
   const Visibility visibility = a.visibility.of(place.batch);
-  // The tile of queries from `first` on of query head `head`, in stage `stage`: heads of the group one after the other.
+  // The tile of queries from `first` on of query head `head`, in stage `stage`: heads of the group one after
+  // the other.
   struct Item {
     int head, first, stage;
   };
@@ -156,26 +159,28 @@ __global__ void __launch_bounds__(KeyGradientTiles<T, D, kDropout>::kThreads,
   const auto load_item = [&](Item item) {
     if (item.head < end_head) {
       auto& stage = shared.stages[item.stage];
-      load_rows<kThreads>(stage.queries, a.q.of(place.batch, item.head), item.first, sizes.queries, sizes.head_size,
-                          a.packs);
+      load_rows<kThreads>(stage.queries, a.q.of(place.batch, item.head), item.first, sizes.queries,
+                          sizes.head_size, a.packs);
       load_rows<kThreads>(stage.d_outputs, a.d_o.of(place.batch, item.head), item.first, sizes.queries,
                           sizes.head_size, a.packs);
       if (const int pair = static_cast<int>(threadIdx.x); pair < kQueries / 2)
-        copy_async_16(stage.statistics + 2 * pair, a.statistics_of(place.batch, item.head) + item.first + 2 * pair);
+        copy_async_16(stage.statistics + 2 * pair,
+                      a.statistics_of(place.batch, item.head) + item.first + 2 * pair);
     }
     commit_copies();
   };
-  load_rows<kThreads>(shared.keys, a.k.of(place.batch, place.head), block_key, visibility.keys, sizes.head_size,
-                      a.packs);
-  load_rows<kThreads>(shared.values, a.v.of(place.batch, place.head), block_key, visibility.keys, sizes.head_size,
-                      a.packs);
+  load_rows<kThreads>(shared.keys, a.k.of(place.batch, place.head), block_key, visibility.keys,
+                      sizes.head_size, a.packs);
+  load_rows<kThreads>(shared.values, a.v.of(place.batch, place.head), block_key, visibility.keys,
+                      sizes.head_size, a.packs);
   Item item{place.head * sizes.group, first_seeing, 0};
   load_item(item);
 
   Sums<kRowTiles, Tiles::kColumns / 8> dk, dv;
   set_to_zero(dk);
   set_to_zero(dv);
-  const int seen_by_any = visibility.first_query(key), seen_by_all = visibility.first_query(key + Tiles::kRows - 1);
+  const int seen_by_any = visibility.first_query(key),
+            seen_by_all = visibility.first_query(key + Tiles::kRows - 1);
 
 #pragma unroll 1
   for (; item.head < end_head; item = after(item)) {
@@ -189,8 +194,7 @@ __global__ void __launch_bounds__(KeyGradientTiles<T, D, kDropout>::kThreads,
       const int query = item.first + step;
       if (query + kStep <= seen_by_any) continue;
       TransposedDropout<kRowTiles, kStep / 8> dropout;
-      if constexpr (kDropout)
-        dropout.draw(a.dropout, place.batch, item.head, query, key);
+      if constexpr (kDropout) dropout.draw(a.dropout, place.batch, item.head, query, key);
       Sums<kRowTiles, kStep / 8> scores, gradients;
       set_to_zero(scores);
       multiply_transposed(scores, shared.keys, row, stage.queries, step);
@@ -216,8 +220,8 @@ __global__ void __launch_bounds__(KeyGradientTiles<T, D, kDropout>::kThreads,
   round_into(shared.keys, row, column, dk, scale);
   round_into(shared.values, row, column, dv, factor);
   __syncwarp();
-  store_rows<Tiles::kRows, Tiles::kColumns>(shared.keys, row, column, a.dk.of(place.batch, place.head), key, sizes.keys,
-                                            sizes.head_size, a.packs);
+  store_rows<Tiles::kRows, Tiles::kColumns>(shared.keys, row, column, a.dk.of(place.batch, place.head), key,
+                                            sizes.keys, sizes.head_size, a.packs);
   store_rows<Tiles::kRows, Tiles::kColumns>(shared.values, row, column, a.dv.of(place.batch, place.head), key,
                                             sizes.keys, sizes.head_size, a.packs);
 }

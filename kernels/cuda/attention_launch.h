@@ -20,13 +20,14 @@ Heads<T> heads_of(const Tensor& t) {
 // May every row of a head be read in packs?
 template <typename T>
 bool packs_fit(const Tensor& t) {
-  return packs_fit<T>(t.data, t.stride[0]) && packs_fit<T>(t.data, t.stride[1]) && packs_fit<T>(t.data, t.stride[2]);
+  return packs_fit<T>(t.data, t.stride[0]) && packs_fit<T>(t.data, t.stride[1]) &&
+         packs_fit<T>(t.data, t.stride[2]);
 }
 
 inline AttentionSizes sizes_of(const Attention& a) {
   const auto size = [](const Tensor& t, int dimension) { return static_cast<int>(t.size(dimension)); };
-  return {size(a.q, 0), size(a.q, 1), size(a.k, 1), size(a.q, 2), size(a.k, 2),
-          size(a.q, 2) / size(a.k, 2), size(a.q, 3)};
+  return {size(a.q, 0), size(a.q, 1), size(a.k, 1), size(a.q, 2), size(a.k, 2), size(a.q, 2) / size(a.k, 2),
+          size(a.q, 3)};
 }
 
 inline VisibilityRule visibility_of(const Attention& a) {
@@ -43,7 +44,8 @@ inline void check_limits(const char* operation, const Attention& a) {
   constexpr std::int64_t kMost = std::int64_t{1} << 29;  // sums of positions fit in 32 bits
   const std::int64_t rows = a.q.size(0) * a.q.size(2) * (a.q.size(1) / 16 + a.k.size(1) / 16 + 2);
   if (a.q.size(1) > kMost || a.k.size(1) > kMost || rows > std::numeric_limits<std::int32_t>::max())
-    throw error("{}: q {} and k {} are too large for CUDA", operation, a.q.shape.to_string(), a.k.shape.to_string());
+    throw error("{}: q {} and k {} are too large for CUDA", operation, a.q.shape.to_string(),
+                a.k.shape.to_string());
   if (!(a.scale > 0)) throw error("{}: needs a scale above 0 on CUDA, got {}", operation, a.scale);
 }
 

@@ -1,16 +1,17 @@
 // The matrix products of attention, by one warp: tiles in shared memory, sums in registers.
 //
-// Sums have the fragment layout of mma_m16n8k16 whatever T is: a warp's `Sums<kRowTiles, kColumnTiles>` is a matrix of
-// 16 kRowTiles x 8 kColumnTiles, of which lane 4 g + t holds, in sums[i][j], the rows 16 i + g (elements 0 and 1) and
-// 16 i + g + 8 (elements 2 and 3), columns 8 j + 2 t and the one after it.
+// Sums have the fragment layout of mma_m16n8k16 whatever T is: a warp's `Sums<kRowTiles, kColumnTiles>` is a
+// matrix of 16 kRowTiles x 8 kColumnTiles, of which lane 4 g + t holds, in sums[i][j], the rows 16 i + g
+// (elements 0 and 1) and 16 i + g + 8 (elements 2 and 3), columns 8 j + 2 t and the one after it.
 //
 //   multiply_transposed   sums += a b^T   scores: rows of a tile, or of registers, times rows of a tile
-//   multiply              sums += w b     w is a matrix of sums itself, rounded to T: probabilities times values
+//   multiply              sums += w b     w is a matrix of sums itself, rounded to T: probabilities times
+//   values
 //
-// In bf16 these are tensor core products of 16 x 8 x 16. Per product a warp reads 256 bytes of b from shared memory and
-// uses them kRowTiles times, and 512 / kColumnTiles bytes of a unless a is in registers; w needs no memory, because
-// two neighbouring tiles of sums are, rounded, the left fragment. In f32 they are fused multiply-adds, exact to
-// float's rounding and in the order of the summed dimension; w travels by shuffles.
+// In bf16 these are tensor core products of 16 x 8 x 16. Per product a warp reads 256 bytes of b from shared
+// memory and uses them kRowTiles times, and 512 / kColumnTiles bytes of a unless a is in registers; w needs
+// no memory, because two neighbouring tiles of sums are, rounded, the left fragment. In f32 they are fused
+// multiply-adds, exact to float's rounding and in the order of the summed dimension; w travels by shuffles.
 #pragma once
 
 #include <cstdint>
@@ -33,24 +34,26 @@ __device__ __forceinline__ void set_to_zero(Sums<kRowTiles, kColumnTiles>& sums)
       for (int e = 0; e < 4; ++e) sums[i][j][e] = 0;
 }
 
-// --- the left operand a: 16 kRowTiles rows of a tile, in registers for good or read again for each product ---
+// --- the left operand a: 16 kRowTiles rows of a tile, in registers for good or read again for each product
+// ---
 
 template <int kRowTiles, int D>
 using LeftFragments = std::uint32_t[D / 16][kRowTiles][4];
 
 // Columns [16 step, 16 step + 16) of the rows from `row`.
 template <int kRowTiles, int kRows, int D>
-__device__ __forceinline__ void load_left(std::uint32_t (&a)[kRowTiles][4], const Tile<bfloat16, kRows, D>& tile,
-                                          int row, int step) {
+__device__ __forceinline__ void load_left(std::uint32_t (&a)[kRowTiles][4],
+                                          const Tile<bfloat16, kRows, D>& tile, int row, int step) {
   using Rows = Tile<bfloat16, kRows, D>;
   const int place = Rows::place(row + lane_index() % 16, lane_index() / 16);
 #pragma unroll
-  for (int i = 0; i < kRowTiles; ++i) load_matrix_x4(a[i], &tile.chunks[Rows::moved(place, 16 * i, 2 * step)]);
+  for (int i = 0; i < kRowTiles; ++i)
+    load_matrix_x4(a[i], &tile.chunks[Rows::moved(place, 16 * i, 2 * step)]);
 }
 
 template <int kRowTiles, int kRows, int D>
-__device__ __forceinline__ void load_left(LeftFragments<kRowTiles, D>& a, const Tile<bfloat16, kRows, D>& tile,
-                                          int row) {
+__device__ __forceinline__ void load_left(LeftFragments<kRowTiles, D>& a,
+                                          const Tile<bfloat16, kRows, D>& tile, int row) {
 #pragma unroll
   for (int step = 0; step < D / 16; ++step) load_left(a[step], tile, row, step);
 }
@@ -164,7 +167,8 @@ __device__ __forceinline__ void multiply_transposed(Sums<kRowTiles, kColumnTiles
 #pragma unroll
     for (int i = 0; i < kRowTiles; ++i)
 #pragma unroll
-      for (int half = 0; half < 2; ++half) load_pack(a.elements(a_row + 16 * i + 8 * half + g, chunk), left[i][half]);
+      for (int half = 0; half < 2; ++half)
+        load_pack(a.elements(a_row + 16 * i + 8 * half + g, chunk), left[i][half]);
 #pragma unroll
     for (int j = 0; j < kColumnTiles; ++j)
 #pragma unroll
@@ -190,7 +194,8 @@ __device__ __forceinline__ void multiply(Sums<kRowTiles, kColumnTiles>& sums,
 #pragma unroll
   for (int k = 0; k < kDepthTiles; ++k)
 #pragma unroll 1
-    for (int source = 0; source < 4; ++source)  // the lane of the quad that holds columns 2 source, 2 source + 1 of w
+    for (int source = 0; source < 4;
+         ++source)  // the lane of the quad that holds columns 2 source, 2 source + 1 of w
 #pragma unroll
       for (int c = 0; c < 2; ++c) {
         float left[kRowTiles][2];
@@ -229,7 +234,8 @@ __device__ __forceinline__ void round_into(Tile<T, kRows, D>& tile, int row, int
     for (int half = 0; half < 2; ++half)
 #pragma unroll
       for (int j = 0; j < kColumnTiles; ++j) {
-        const float x = sums[i][j][2 * half] * factor[i][half], y = sums[i][j][2 * half + 1] * factor[i][half];
+        const float x = sums[i][j][2 * half] * factor[i][half],
+                    y = sums[i][j][2 * half + 1] * factor[i][half];
         const int tile_row = row + 16 * i + 8 * half + g, at = column + 8 * j + 2 * t;
         T* target = tile.elements(tile_row, at / kPack<T>) + at % kPack<T>;
         if constexpr (sizeof(T) == 4) {

@@ -1,21 +1,21 @@
-// dq: a block owns kQueries queries of one head and goes over the keys that they see, kKeys at a time, as the forward
-// does. Per kStep keys and warp, 16 kRowTiles queries:
+// dq: a block owns kQueries queries of one head and goes over the keys that they see, kKeys at a time, as the
+// forward does. Per kStep keys and warp, 16 kRowTiles queries:
 //     S = Q K^T;  dP = dO V^T;  P = 2^(scale log2(e) S - log2 sum exp);  dS = P (F dP - delta);  dQ += dS K
-// dS stays in registers. Q and dO stay in registers or in shared memory; K and V come in two stages, one barrier per
-// kKeys.
+// dS stays in registers. Q and dO stay in registers or in shared memory; K and V come in two stages, one
+// barrier per kKeys.
 //
 //     T     D     queries  keys, step  warps x queries  dQ + S + dP + (Q, dO) registers  shared memory
-//     bf16  32    128      64, 32      4 x 32           32 + 64 + 32                     32 KiB
-//     bf16  64    128      64, 32      4 x 32           64 + 64 + 64                     64 KiB
-//     bf16  96    128      32, 32      4 x 32           96 + 64                          72 KiB
-//     bf16  128   128      32, 32      4 x 32           128 + 64                         96 KiB
-//     bf16  256   64       32, 32      4 x 16           128 + 32                         128 KiB
-//     f32   64    64       16, 16      4 x 16           32 + 16                          48 KiB
-//     f32   128   64       16, 16      4 x 16           64 + 16                          96 KiB
-//     f32   256   32       16, 16      2 x 16           128 + 16                         128 KiB
+//     bf16  32    128      64, 32      4 x 32           32 + 64 + 32                     33 KiB
+//     bf16  64    128      64, 32      4 x 32           64 + 64 + 64                     65 KiB
+//     bf16  96    128      32, 32      4 x 32           96 + 64                          73 KiB
+//     bf16  128   128      32, 32      4 x 32           128 + 64                         97 KiB
+//     bf16  256   64       32, 32      4 x 16           128 + 32                         128.5 KiB
+//     f32   64    64       16, 16      4 x 16           32 + 16                          48.5 KiB
+//     f32   128   64       16, 16      4 x 16           64 + 16                          96.5 KiB
+//     f32   256   32       16, 16      2 x 16           128 + 16                         128.25 KiB
 //
-// Shared memory read per tensor core product: 128 bytes at D = 64; at D = 128 256 for S and dP, 128 for dQ, 213 on
-// average, about what an SM delivers in the time of one product.
+// Shared memory read per tensor core product: 128 bytes at D = 64; at D = 128 256 for S and dP, 128 for dQ,
+// 213 on average, about what an SM delivers in the time of one product.
 #pragma once
 
 #include <cstdint>
@@ -47,8 +47,8 @@ struct QueryGradientTiles {
   };
 };
 
-// Scores, -inf where masked, and d_probabilities (after dropout) become the scores' gradients. `statistics` are those
-// of the first row's query.
+// Scores, -inf where masked, and d_probabilities (after dropout) become the scores' gradients. `statistics`
+// are those of the first row's query.
 template <int kRowTiles, int kColumnTiles>
 __device__ __forceinline__ void differentiate(const Sums<kRowTiles, kColumnTiles>& scores,
                                               Sums<kRowTiles, kColumnTiles>& d_probabilities,
@@ -70,8 +70,8 @@ __device__ __forceinline__ void differentiate(const Sums<kRowTiles, kColumnTiles
 }
 
 template <typename T, int D>
-__global__ void
-__launch_bounds__(QueryGradientTiles<T, D>::kThreads, QueryGradientTiles<T, D>::kBlocksPerMultiprocessor)
+__global__ void __launch_bounds__(QueryGradientTiles<T, D>::kThreads,
+                                  QueryGradientTiles<T, D>::kBlocksPerMultiprocessor)
     attention_query_gradients_kernel(const __grid_constant__ BackwardArguments<T> a) {
   using Tiles = QueryGradientTiles<T, D>;
   constexpr int kThreads = Tiles::kThreads, kKeys = Tiles::kKeys, kStep = Tiles::kStep;
@@ -82,7 +82,8 @@ __launch_bounds__(QueryGradientTiles<T, D>::kThreads, QueryGradientTiles<T, D>::
   const int query_tiles = (sizes.queries + Tiles::kQueries - 1) / Tiles::kQueries;
   TilePlace place(query_tiles, sizes.heads);
   place.tile = query_tiles - 1 - place.tile;  // the queries that see most first
-  const int block_query = place.tile * Tiles::kQueries, row = warp_index() * Tiles::kRows, query = block_query + row;
+  const int block_query = place.tile * Tiles::kQueries, row = warp_index() * Tiles::kRows,
+            query = block_query + row;
   const Visibility visibility = a.visibility.of(place.batch);
   const int block_limit = visibility.key_limit(min(block_query + Tiles::kQueries, sizes.queries) - 1);
   const int tiles = (max(block_limit, 0) + kKeys - 1) / kKeys;
@@ -90,25 +91,27 @@ __launch_bounds__(QueryGradientTiles<T, D>::kThreads, QueryGradientTiles<T, D>::
   const int kv_head = place.head / sizes.group;
   const auto load_tile = [&](int tile) {
     if (tile < tiles) {
-      load_rows<kThreads>(shared.stages[tile % 2].keys, a.k.of(place.batch, kv_head), tile * kKeys, visibility.keys,
-                          sizes.head_size, a.packs);
-      load_rows<kThreads>(shared.stages[tile % 2].values, a.v.of(place.batch, kv_head), tile * kKeys, visibility.keys,
-                          sizes.head_size, a.packs);
+      load_rows<kThreads>(shared.stages[tile % 2].keys, a.k.of(place.batch, kv_head), tile * kKeys,
+                          visibility.keys, sizes.head_size, a.packs);
+      load_rows<kThreads>(shared.stages[tile % 2].values, a.v.of(place.batch, kv_head), tile * kKeys,
+                          visibility.keys, sizes.head_size, a.packs);
     }
     commit_copies();
   };
-  load_rows<kThreads>(shared.queries, a.q.of(place.batch, place.head), block_query, sizes.queries, sizes.head_size,
-                      a.packs);
+  load_rows<kThreads>(shared.queries, a.q.of(place.batch, place.head), block_query, sizes.queries,
+                      sizes.head_size, a.packs);
   load_rows<kThreads>(shared.d_outputs, a.d_o.of(place.batch, place.head), block_query, sizes.queries,
                       sizes.head_size, a.packs);
   if (const int pair = static_cast<int>(threadIdx.x); pair < Tiles::kQueries / 2)
-    copy_async_16(shared.statistics + 2 * pair, a.statistics_of(place.batch, place.head) + block_query + 2 * pair);
+    copy_async_16(shared.statistics + 2 * pair,
+                  a.statistics_of(place.batch, place.head) + block_query + 2 * pair);
   load_tile(0);
 
   LeftFragments<kRowTiles, Tiles::kRowsInRegisters ? D : 16> q, d_o;
   Sums<kRowTiles, D / 8> dq;
   set_to_zero(dq);
-  const int seen_by_all = visibility.key_limit(query), seen_by_any = visibility.key_limit(query + Tiles::kRows - 1);
+  const int seen_by_all = visibility.key_limit(query),
+            seen_by_any = visibility.key_limit(query + Tiles::kRows - 1);
 
 #pragma unroll 1
   for (int tile = 0; tile < tiles; ++tile) {

@@ -1,4 +1,5 @@
-// out = residual + dropout(x + bias), for the kernels that compute it alone or before a norm with the same bits.
+// out = residual + dropout(x + bias), for the kernels that compute it alone or before a norm with the same
+// bits.
 #pragma once
 
 #include <cstdint>
@@ -28,8 +29,8 @@ struct BiasDropoutResidual {
   // Host: may rows be taken in packs?
   bool packs_fit() const { return width % kPack<T> == 0 && all_packs_fit<T>(x, bias, residual, out); }
 
-  // N elements from `element` of sample `sample`, which lie at `at` of the tensors and in `column` of their row; not
-  // rounded. One at a time, a mask costs Philox's four words for each.
+  // N elements from `element` of sample `sample`, which lie at `at` of the tensors and in `column` of their
+  // row; not rounded. One at a time, a mask costs Philox's four words for each.
   template <int N>
   __device__ __forceinline__ void compute(std::int64_t sample, std::int64_t element, std::int64_t column,
                                           std::int64_t at, float (&result)[N]) const {

@@ -16,7 +16,8 @@ __global__ void __launch_bounds__(kSumThreads) add_partial_rows_kernel(PartialRo
   float sum = 0;
   if (column < rows.width) {
 #pragma unroll 8
-    for (std::int64_t part = warp; part < rows.parts; part += kSumWarps) sum += partial[part * rows.stride + column];
+    for (std::int64_t part = warp; part < rows.parts; part += kSumWarps)
+      sum += partial[part * rows.stride + column];
   }
   auto& shared = shared_memory<AddedParts>();
   shared.part[warp][lane] = sum;
@@ -32,8 +33,8 @@ __global__ void __launch_bounds__(kSumThreads) add_partial_rows_kernel(PartialRo
 void add_partial_rows(const PartialRows& rows, cudaStream_t stream) {
   if (rows.parts == 0) return;
   const unsigned destinations = rows.destination[1] ? 2 : 1;
-  launch<&add_partial_rows_kernel>({dim3(blocks_for(rows.width, kWarpSize), destinations), kSumThreads, sizeof(AddedParts)},
-                                   stream, rows);
+  launch<&add_partial_rows_kernel>(
+      {dim3(blocks_for(rows.width, kWarpSize), destinations), kSumThreads, sizeof(AddedParts)}, stream, rows);
 }
 
 }  // namespace heddle::cuda

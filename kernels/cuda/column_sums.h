@@ -1,5 +1,5 @@
-// Sums over rows, such as the gradients of biases and norm weights: blocks sum some of the rows each, then the blocks'
-// sums are added in their order.
+// Sums over rows, such as the gradients of biases and norm weights: blocks sum some of the rows each, then
+// the blocks' sums are added in their order.
 #pragma once
 
 #include <algorithm>
@@ -13,8 +13,8 @@ namespace heddle::cuda {
 
 constexpr int kSumWarps = 8, kSumThreads = kSumWarps * kWarpSize;
 
-// destination[0][width] += the `parts` rows of partial[parts, stride]; destination[1], if given, += the same of the
-// columns from `width` on.
+// destination[0][width] += the `parts` rows of partial[parts, stride]; destination[1], if given, += the same
+// of the columns from `width` on.
 struct PartialRows {
   const float* partial;
   std::int64_t parts, stride, width;
@@ -30,7 +30,8 @@ struct ColumnBlocks {
   ColumnBlocks(std::int64_t rows, std::int64_t width, const GpuFacts& gpu) {
     constexpr std::int64_t kBlocksPerMultiprocessor = 16;  // 8 run at a time
     tiles = (width + kWarpSize * N - 1) / (kWarpSize * N);
-    const std::int64_t wanted = std::max<std::int64_t>(kBlocksPerMultiprocessor * gpu.multiprocessors / tiles, 1);
+    const std::int64_t wanted =
+        std::max<std::int64_t>(kBlocksPerMultiprocessor * gpu.multiprocessors / tiles, 1);
     const std::int64_t allowed = static_cast<std::int64_t>(CudaOps::kScratchBytes / sizeof(float)) / width;
     const std::int64_t most = std::clamp<std::int64_t>(wanted, 1, std::max<std::int64_t>(allowed, 1));
     rows_each = std::max<std::int64_t>((rows + most - 1) / most, kSumWarps);
@@ -43,11 +44,12 @@ struct SumParts {
   float part[kSumWarps][N][kWarpSize];
 };
 
-// partial[blockIdx.y, width] = sums over rows [blockIdx.y rows_each, ...) of what source.load(row, column, float[N])
-// gives. Warps take the rows in turn, lanes N columns each.
+// partial[blockIdx.y, width] = sums over rows [blockIdx.y rows_each, ...) of what source.load(row, column,
+// float[N]) gives. Warps take the rows in turn, lanes N columns each.
 template <int N, typename Source>
 __global__ void __launch_bounds__(kSumThreads)
-    sum_columns_kernel(Source source, std::int64_t rows, std::int64_t width, std::int64_t rows_each, float* partial) {
+    sum_columns_kernel(Source source, std::int64_t rows, std::int64_t width, std::int64_t rows_each,
+                       float* partial) {
   const int lane = threadIdx.x % kWarpSize, warp = threadIdx.x / kWarpSize;
   const std::int64_t column = (static_cast<std::int64_t>(blockIdx.x) * kWarpSize + lane) * N;
   const std::int64_t begin = blockIdx.y * rows_each, end = min(begin + rows_each, rows);
@@ -75,14 +77,15 @@ __global__ void __launch_bounds__(kSumThreads)
   }
 }
 
-// destination[width] += the column sums of what `source` gives for a matrix [rows, width]; width is a multiple of N.
-// `scratch(bytes)` gives work space.
+// destination[width] += the column sums of what `source` gives for a matrix [rows, width]; width is a
+// multiple of N. `scratch(bytes)` gives work space.
 template <int N, typename Source, typename Scratch>
-void sum_columns(const Source& source, std::int64_t rows, std::int64_t width, float* destination, const GpuFacts& gpu,
-                 cudaStream_t stream, const Scratch& scratch) {
+void sum_columns(const Source& source, std::int64_t rows, std::int64_t width, float* destination,
+                 const GpuFacts& gpu, cudaStream_t stream, const Scratch& scratch) {
   if (rows == 0 || width == 0) return;
   const ColumnBlocks<N> blocks(rows, width, gpu);
-  auto* partial = static_cast<float*>(scratch(static_cast<std::size_t>(blocks.parts * width) * sizeof(float)));
+  auto* partial =
+      static_cast<float*>(scratch(static_cast<std::size_t>(blocks.parts * width) * sizeof(float)));
   launch<&sum_columns_kernel<N, Source>>(
       {dim3(static_cast<unsigned>(blocks.tiles), static_cast<unsigned>(blocks.parts)), kSumThreads,
        sizeof(SumParts<N>)},

@@ -1,6 +1,6 @@
-// The family "dropout". The mask is made anew wherever it is needed; nothing is stored. Elements of act moved per
-// element: dropout 2 (1 read, 1 write), bias_dropout_residual 3 (2, 1), its backward 2 (1, 1). Philox takes about 20
-// instructions per element, which on an H200 fit beside the memory's traffic.
+// The family "dropout". The mask is made anew wherever it is needed; nothing is stored. Elements of act moved
+// per element: dropout 2 (1 read, 1 write), bias_dropout_residual 3 (2, 1), its backward 2 (1, 1). Philox
+// takes about 20 instructions per element, which on an H200 fit beside the memory's traffic.
 #include "kernels/checks.h"
 #include "kernels/cuda/bias_dropout_residual.h"
 #include "kernels/cuda/column_sums.h"
@@ -19,11 +19,13 @@ struct Samples {
   std::int64_t count, elements;
 };
 
-// body(sample, element, Width<N>{}): whole packs if `packs`, which every sample then begins with; else one by one.
+// body(sample, element, Width<N>{}): whole packs if `packs`, which every sample then begins with; else one by
+// one.
 template <typename T, typename Body>
 __device__ __forceinline__ void for_each_of_samples(const Samples& samples, bool packs, Body body) {
   const auto over = [&](auto width) {
-    const std::uint64_t pieces = samples.elements / width;  // unsigned: divided as 32-bit numbers where they are small
+    const std::uint64_t pieces =
+        samples.elements / width;  // unsigned: divided as 32-bit numbers where they are small
     for_each_index(samples.count * static_cast<std::int64_t>(pieces), [&](std::int64_t i) {
       const std::uint64_t sample = static_cast<std::uint64_t>(i) / pieces;
       body(static_cast<std::int64_t>(sample), static_cast<std::int64_t>(i - sample * pieces) * width, width);
@@ -53,7 +55,8 @@ __global__ void bias_dropout_residual_kernel(BiasDropoutResidual<T> operands, Sa
   for_each_of_samples<T>(samples, packs, [&](std::int64_t sample, std::int64_t element, auto width) {
     const std::uint64_t columns = operands.width;
     float out[width];
-    operands.compute(sample, element, static_cast<std::int64_t>(static_cast<std::uint64_t>(element) % columns),
+    operands.compute(sample, element,
+                     static_cast<std::int64_t>(static_cast<std::uint64_t>(element) % columns),
                      sample * samples.elements + element, out);
     store_elements(operands.out + sample * samples.elements + element, out);
   });
@@ -86,8 +89,8 @@ void launch_dropout(const Tensor& x, const Dropout& dropout, const Tensor& y, co
                     cudaStream_t stream) {
   const Samples samples{x.size(0), x.count() / x.size(0)};
   const bool packs = all_packs_fit<T>(x.data, y.data) && samples.elements % kPack<T> == 0;
-  launch<&dropout_kernel<T>>(map_shape<T>(x.count(), packs, gpu), stream, x.as<T>(), DropoutMask(dropout), y.as<T>(),
-                             samples, packs);
+  launch<&dropout_kernel<T>>(map_shape<T>(x.count(), packs, gpu), stream, x.as<T>(), DropoutMask(dropout),
+                             y.as<T>(), samples, packs);
 }
 
 }  // namespace
@@ -106,7 +109,8 @@ void CudaOps::bias_dropout_residual(const Tensor& x, const Tensor& bias, const T
     using T = decltype(type);
     const BiasDropoutResidual<T> operands(x, bias, residual, dropout, out);
     const bool packs = operands.packs_fit();
-    launch<&bias_dropout_residual_kernel<T>>(map_shape<T>(x.count(), packs, gpu_), stream_, operands, samples, packs);
+    launch<&bias_dropout_residual_kernel<T>>(map_shape<T>(x.count(), packs, gpu_), stream_, operands, samples,
+                                             packs);
   });
 }
 

@@ -29,10 +29,11 @@ struct DropoutMask {
 
   __device__ __forceinline__ bool keeps_everything() const { return step == nullptr; }
 
-  // Of elements [element, element + N) of sample `sample` of this tensor: N is 1, or it and `element` are multiples
-  // of 4, for one call of Philox per 4 elements.
+  // Of elements [element, element + N) of sample `sample` of this tensor: N is 1, or it and `element` are
+  // multiples of 4, for one call of Philox per 4 elements.
   template <int N>
-  __device__ __forceinline__ void factors(std::int64_t sample, std::uint64_t element, float (&factor)[N]) const {
+  __device__ __forceinline__ void factors(std::int64_t sample, std::uint64_t element,
+                                          float (&factor)[N]) const {
     static_assert(N == 1 || N % 4 == 0);
     if (keeps_everything()) {
 #pragma unroll
@@ -43,10 +44,11 @@ struct DropoutMask {
 #pragma unroll
     for (int i = 0; i < N; i += 4) {
       const std::uint64_t block = element / 4 + i / 4;
-      const PhiloxBlock words =
-          philox(key, {static_cast<std::uint32_t>(block), static_cast<std::uint32_t>(block >> 32), number, now});
+      const PhiloxBlock words = philox(
+          key, {static_cast<std::uint32_t>(block), static_cast<std::uint32_t>(block >> 32), number, now});
       if constexpr (N == 1) {
-        const int word = static_cast<int>(element % 4);  // no index that is known only at run time into registers
+        const int word =
+            static_cast<int>(element % 4);  // no index that is known only at run time into registers
         const std::uint32_t lower = word == 0 ? words[0] : words[1], upper = word == 2 ? words[2] : words[3];
         factor[0] = (word < 2 ? lower : upper) >= threshold ? scale : 0.0f;
       } else {

@@ -1,5 +1,5 @@
-// The family "elementwise": bound by memory, with nothing to compute. Bytes moved per element of act: fill 1 write,
-// copy and scale 1 read and 1 write, add 2 reads and 1 write.
+// The family "elementwise": bound by memory, with nothing to compute. Bytes moved per element of act: fill 1
+// write, copy and scale 1 read and 1 write, add 2 reads and 1 write.
 #include "kernels/checks.h"
 #include "kernels/copy_plan.h"
 #include "kernels/cuda/cuda_ops.h"
@@ -118,25 +118,27 @@ std::int64_t largest_word(const CopyPlan& plan, const Tensor& from, const Tensor
 template <typename Word>
 void copy_words(const CopyPlan& plan, const Tensor& from, const Tensor& to, const GpuFacts& gpu,
                 cudaStream_t stream) {
-  const auto size = static_cast<std::int64_t>(size_of(from.dtype)), word = static_cast<std::int64_t>(sizeof(Word));
+  const auto size = static_cast<std::int64_t>(size_of(from.dtype)),
+             word = static_cast<std::int64_t>(sizeof(Word));
   CopyRows rows(plan, plan.width * size / word);
   for (int d = 0; d < rows.rank; ++d) {
     rows.from_stride[d] = rows.from_stride[d] * size / word;
     rows.to_stride[d] = rows.to_stride[d] * size / word;
   }
-  launch<&copy_kernel<Word>>(map_shape(from.count() * size / word, gpu), stream, static_cast<const Word*>(from.data),
-                             static_cast<Word*>(to.data), rows);
+  launch<&copy_kernel<Word>>(map_shape(from.count() * size / word, gpu), stream,
+                             static_cast<const Word*>(from.data), static_cast<Word*>(to.data), rows);
 }
 
 template <typename From, typename To>
-void copy_cast(const CopyPlan& plan, const Tensor& from, const Tensor& to, const GpuFacts& gpu, cudaStream_t stream) {
+void copy_cast(const CopyPlan& plan, const Tensor& from, const Tensor& to, const GpuFacts& gpu,
+               cudaStream_t stream) {
   constexpr int kWide = kPack<bfloat16>;  // 16 bytes of one side and 32 of the other
   bool packs = packs_fit<From>(from.data, 0) && packs_fit<To>(to.data, 0) && plan.width % kWide == 0;
   for (int d = 0; d < plan.outer.rank(); ++d)
     packs = packs && plan.from_stride[d] % kWide == 0 && plan.to_stride[d] % kWide == 0;
   if (packs)
-    launch<&cast_kernel<kWide, From, To>>(map_shape(from.count() / kWide, gpu), stream, from.as<From>(), to.as<To>(),
-                                          CopyRows(plan, plan.width / kWide));
+    launch<&cast_kernel<kWide, From, To>>(map_shape(from.count() / kWide, gpu), stream, from.as<From>(),
+                                          to.as<To>(), CopyRows(plan, plan.width / kWide));
   else
     launch<&cast_kernel<1, From, To>>(map_shape(from.count(), gpu), stream, from.as<From>(), to.as<To>(),
                                       CopyRows(plan, plan.width));
@@ -149,7 +151,8 @@ void CudaOps::fill(const Tensor& x, float value) {
   with_act_type(x.dtype, [&](auto type) {
     using T = decltype(type);
     const bool packs = all_packs_fit<T>(x.data);
-    launch<&fill_kernel<T>>(map_shape<T>(x.count(), packs, gpu_), stream_, x.as<T>(), value, x.count(), packs);
+    launch<&fill_kernel<T>>(map_shape<T>(x.count(), packs, gpu_), stream_, x.as<T>(), value, x.count(),
+                            packs);
   });
 }
 
@@ -185,8 +188,8 @@ void CudaOps::scale(const Tensor& x, float factor, const Tensor& out) {
   with_act_type(x.dtype, [&](auto type) {
     using T = decltype(type);
     const bool packs = all_packs_fit<T>(x.data, out.data);
-    launch<&scale_kernel<T>>(map_shape<T>(x.count(), packs, gpu_), stream_, x.as<T>(), factor, out.as<T>(), x.count(),
-                             packs);
+    launch<&scale_kernel<T>>(map_shape<T>(x.count(), packs, gpu_), stream_, x.as<T>(), factor, out.as<T>(),
+                             x.count(), packs);
   });
 }
 

@@ -52,12 +52,13 @@ __device__ __forceinline__ void store_elements(T* p, const float (&x)[N]) {
 template <typename Body>
 __device__ __forceinline__ void for_each_index(std::int64_t count, Body body) {
   const std::int64_t step = static_cast<std::int64_t>(gridDim.x) * blockDim.x;
-  for (std::int64_t i = static_cast<std::int64_t>(blockIdx.x) * blockDim.x + threadIdx.x; i < count; i += step)
+  for (std::int64_t i = static_cast<std::int64_t>(blockIdx.x) * blockDim.x + threadIdx.x; i < count;
+       i += step)
     body(i);
 }
 
-// body(i, Width<N>{}) for elements [i, i + N): packs of T if `packs` says that the arrays are aligned, with the rest
-// one by one.
+// body(i, Width<N>{}) for elements [i, i + N): packs of T if `packs` says that the arrays are aligned, with
+// the rest one by one.
 template <typename T, typename Body>
 __device__ __forceinline__ void for_each_pack(std::int64_t count, bool packs, Body body) {
   const std::int64_t whole = packs ? count / kPack<T> : 0;

@@ -1,12 +1,13 @@
-// The family "norm", forward; the backward is in norm_backward.cu. Layer norm and RMS norm are one kernel: RMS norm is
-// layer norm whose mean is 0.
+// The family "norm", forward; the backward is in norm_backward.cu. Layer norm and RMS norm are one kernel:
+// RMS norm is layer norm whose mean is 0.
 //
-// Bound by memory. Elements of act moved per element: 2 (x read, y written); residual_norm_forward 4 (x, residual
-// read, out, y written), where the two operations it stands for move 5. A row is read once and stays in registers for
-// both passes of the variance: up to 4 packs of 16 bytes per thread, in flight together. Rows up to 2 KiB take a warp,
-// four to a block (C <= 1024 in bf16: 768); up to 8 KiB 128 threads (1600, 4096); wider ones 512 (12288), which read
-// what exceeds 32 KiB of a row again from global memory. About 60 registers let 1024 threads or more run on each
-// multiprocessor, up to 64 KiB of loads in flight; an H200 needs about 25.
+// Bound by memory. Elements of act moved per element: 2 (x read, y written); residual_norm_forward 4 (x,
+// residual read, out, y written), where the two operations it stands for move 5. A row is read once and stays
+// in registers for both passes of the variance: up to 4 packs of 16 bytes per thread, in flight together.
+// Rows up to 2 KiB take a warp, four to a block (C <= 1024 in bf16: 768); up to 8 KiB 128 threads (1600,
+// 4096); wider ones 512 (12288), which read what exceeds 32 KiB of a row again from global memory. At 50 to
+// 70 registers about 1024 threads run on each multiprocessor with up to 64 KiB of loads in flight; at 94
+// (residual_norm_forward in bf16) about 640, with two loads for each element. An H200 needs about 25 KiB.
 #include "kernels/checks.h"
 #include "kernels/cuda/bias_dropout_residual.h"
 #include "kernels/cuda/cuda_ops.h"
@@ -119,10 +120,14 @@ struct RowPieces {
     }
   }
 
-  __device__ __forceinline__ std::int64_t column(int piece) const { return first + piece * Threads * N; }
+  __device__ __forceinline__ std::int64_t column(int piece) const {
+    return first + piece * Threads * N;
+  }
 };
 
-constexpr int block_of(int threads_of_a_row) { return threads_of_a_row < 128 ? 128 : threads_of_a_row; }
+constexpr int block_of(int threads_of_a_row) {
+  return threads_of_a_row < 128 ? 128 : threads_of_a_row;
+}
 
 // y = (x - mean) rstd weight + bias, by `Threads` threads a row and N elements at a time.
 template <typename T, int N, int Threads, typename Source>
@@ -166,7 +171,8 @@ __global__ void __launch_bounds__(block_of(Threads)) norm_forward_kernel(Source 
 template <int N, int Threads, typename T, typename Source>
 void launch_rows(const Source& source, const NormForward<T>& norm, cudaStream_t stream) {
   launch<&norm_forward_kernel<T, N, Threads, Source>>(
-      {blocks_for(norm.rows, block_of(Threads) / Threads), block_of(Threads), Threads > kWarpSize ? sizeof(RowParts) : 0},
+      {blocks_for(norm.rows, block_of(Threads) / Threads), block_of(Threads),
+       Threads > kWarpSize ? sizeof(RowParts) : 0},
       stream, source, norm);
 }
 
@@ -189,11 +195,18 @@ T* data_or_null(const Tensor& t) {
 }
 
 template <typename T>
-NormForward<T> operands_of(const Tensor& weight, const Tensor& bias, float epsilon, bool centered, const Tensor& y,
-                           const Tensor& mean, const Tensor& rstd) {
+NormForward<T> operands_of(const Tensor& weight, const Tensor& bias, float epsilon, bool centered,
+                           const Tensor& y, const Tensor& mean, const Tensor& rstd) {
   const std::int64_t width = y.size(-1);
-  return {weight.as<T>(), data_or_null<T>(bias), y.as<T>(), data_or_null<float>(mean), data_or_null<float>(rstd),
-          y.count() / width, width, epsilon, centered};
+  return {weight.as<T>(),
+          data_or_null<T>(bias),
+          y.as<T>(),
+          data_or_null<float>(mean),
+          data_or_null<float>(rstd),
+          y.count() / width,
+          width,
+          epsilon,
+          centered};
 }
 
 void norm_forward(const Tensor& x, const Tensor& weight, const Tensor& bias, float epsilon, bool centered,
@@ -201,8 +214,8 @@ void norm_forward(const Tensor& x, const Tensor& weight, const Tensor& bias, flo
   with_act_type(x.dtype, [&](auto type) {
     using T = decltype(type);
     launch_norm_forward(StoredRows<T>{x.as<T>(), x.size(1)},
-                        operands_of<T>(weight, bias, epsilon, centered, y, mean, rstd), packs_fit<T>(x.data, x.size(1)),
-                        stream);
+                        operands_of<T>(weight, bias, epsilon, centered, y, mean, rstd),
+                        packs_fit<T>(x.data, x.size(1)), stream);
   });
 }
 

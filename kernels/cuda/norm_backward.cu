@@ -1,15 +1,16 @@
 // The family "norm", backward:  with n = (x - mean) rstd and g = dy weight
 //   dx = rstd (g - mean(g) - n mean(g n)), where RMS norm has no mean(g);  dweight += dy n;  dbias += dy.
 //
-// Bound by memory. Elements of act moved per element: 3 (dy, x read, dx written), 4 if dx is added to. A fixed number
-// of blocks takes the rows in turn, each thread the same columns of every row, so that it sums dweight and dbias in
-// registers; the blocks' sums are added by add_partial_rows(). The next row is copied into shared memory while one
-// is worked on, each thread its own columns, so loads are always in flight and need no registers:
+// Bound by memory. Elements of act moved per element: 3 (dy, x read, dx written), 4 if dx is added to. A
+// fixed number of blocks takes the rows in turn, each thread the same columns of every row, so that it sums
+// dweight and dbias in registers; the blocks' sums are added by add_partial_rows(). The next row is copied
+// into shared memory while one is worked on, each thread its own columns, so loads are always in flight and
+// need no registers:
 //   C (bf16)      768    1600   4096   12288
 //   threads, row   32     128    128     512     up to 2, 8 and 32 KiB per row
-//   KiB in flight  74      38     98      72     per multiprocessor of an H200 with dx added to (an H200 needs about 25)
-// Rows that are wider or not made of packs are read from global memory twice, element by element, and their sums of
-// columns are kept there too.
+//   KiB in flight  74      38     98      72     per multiprocessor with dx added to; an H200 needs about 25
+// Rows that are wider, not made of packs or too much for the GPU's shared memory are read from global memory
+// twice, element by element, and their sums of columns are kept there too.
 #include <algorithm>
 
 #include "kernels/checks.h"
@@ -34,8 +35,8 @@ struct NormBackward {
   const float *mean, *rstd;  // [rows]; mean: null for RMS norm
   T* dx;
   bool accumulate;
-  float* partial;         // [blocks, stride]: dweight and, if wanted, dbias
-  std::int64_t stride;    // width or 2 width
+  float* partial;       // [blocks, stride]: dweight and, if wanted, dbias
+  std::int64_t stride;  // width or 2 width
   std::int64_t rows, width;
 
   __device__ __forceinline__ bool wants_dbias() const { return stride > width; }
@@ -86,11 +87,15 @@ struct RowConstants {
 
 // --- rows of packs, through shared memory ---
 
-constexpr int block_of(int threads_of_a_row) { return threads_of_a_row < 128 ? 128 : threads_of_a_row; }
-constexpr int most_blocks_per_multiprocessor(int threads_of_a_row) { return 512 / block_of(threads_of_a_row); }
+constexpr int block_of(int threads_of_a_row) {
+  return threads_of_a_row < 128 ? 128 : threads_of_a_row;
+}
+constexpr int most_blocks_per_multiprocessor(int threads_of_a_row) {
+  return 512 / block_of(threads_of_a_row);
+}
 
-// This thread's packs of the rows of dy, x and (to be added to) dx that are in shared memory. No other thread touches
-// them, so they need no barriers.
+// This thread's packs of the rows of dy, x and (to be added to) dx that are in shared memory. No other thread
+// touches them, so they need no barriers.
 template <typename T, int Threads>
 class Ring {
  public:
@@ -111,7 +116,8 @@ class Ring {
   __device__ __forceinline__ explicit Ring(const NormBackward<T>& norm)
       : norm_(norm), slots_(slots(norm.width)), operands_(norm.accumulate ? 3 : 2) {
     const int group = threadIdx.x / Threads;
-    mine_ = reinterpret_cast<uint4*>(memory()) + group * kStages * operands_ * slots_ * Threads + threadIdx.x % Threads;
+    mine_ = reinterpret_cast<uint4*>(memory()) + group * kStages * operands_ * slots_ * Threads +
+            threadIdx.x % Threads;
   }
 
   // Starts the copies of a row into a stage; one group of copies whether there is such a row or not.
@@ -155,8 +161,9 @@ struct ColumnSums {
 
 // Sums of one row, whose terms of dweight and dbias are added to `sums`.
 template <typename T, int Threads>
-__device__ __forceinline__ RowSums sum_row(const Ring<T, Threads>& ring, int stage, const NormBackward<T>& norm,
-                                           const RowConstants& row, ColumnSums<kPack<T>>& sums) {
+__device__ __forceinline__ RowSums sum_row(const Ring<T, Threads>& ring, int stage,
+                                           const NormBackward<T>& norm, const RowConstants& row,
+                                           ColumnSums<kPack<T>>& sums) {
   constexpr int N = kPack<T>;
   RowSums total{0, 0};
 #pragma unroll
@@ -199,14 +206,15 @@ __device__ __forceinline__ void write_dx(const Ring<T, Threads>& ring, int stage
   }
 }
 
-// The block's sums of columns into its row of `partial`: those of its groups of threads are added in their order.
-// Shared memory is free when all threads have come.
+// The block's sums of columns into its row of `partial`: those of its groups of threads are added in their
+// order. Shared memory is free when all threads have come.
 template <typename T, int Threads>
 __device__ __forceinline__ void write_column_sums(const Ring<T, Threads>& ring, const NormBackward<T>& norm,
                                                   ColumnSums<kPack<T>>& sums) {
   constexpr int N = kPack<T>, kGroups = block_of(Threads) / Threads;
   const int thread = threadIdx.x % Threads;
-  float* earlier = reinterpret_cast<float*>(ring.memory());  // [kPieces, 2, N, Threads], as far as there are columns
+  float* earlier =
+      reinterpret_cast<float*>(ring.memory());  // [kPieces, 2, N, Threads], as far as there are columns
 #pragma unroll
   for (int group = 0; group < kGroups; ++group) {
     __syncthreads();
@@ -271,7 +279,8 @@ __global__ void __launch_bounds__(kDirectThreads) norm_backward_direct_kernel(No
     RowSums sums{0, 0};
     for (std::int64_t c = threadIdx.x; c < norm.width; c += kDirectThreads) {
       const float dy = to_float(norm.dy[row * norm.width + c]);
-      const float n = constants.normed(to_float(norm.x[row * norm.width + c])), g = dy * to_float(norm.weight[c]);
+      const float n = constants.normed(to_float(norm.x[row * norm.width + c])),
+                  g = dy * to_float(norm.weight[c]);
       sums = {sums.g + g, fmaf(g, n, sums.gn)};
       dweight[c] = first ? dy * n : fmaf(dy, n, dweight[c]);
       if (norm.wants_dbias()) dbias[c] = first ? dy : dbias[c] + dy;
@@ -289,7 +298,8 @@ __global__ void __launch_bounds__(kDirectThreads) norm_backward_direct_kernel(No
 
 // --- launches ---
 
-// Runs the kernel that fits and returns the number of blocks, each of which has written a row of partial sums.
+// Runs the kernel that fits and returns the number of blocks, each of which has written a row of partial
+// sums.
 template <typename T>
 class BackwardLaunch {
  public:
@@ -298,13 +308,14 @@ class BackwardLaunch {
 
   template <typename Scratch>
   std::int64_t run(const Scratch& scratch) {
-    const bool packs = norm_.width % kPack<T> == 0 && all_packs_fit<T>(norm_.dy, norm_.x, norm_.weight, norm_.dx);
+    const bool packs =
+        norm_.width % kPack<T> == 0 && all_packs_fit<T>(norm_.dy, norm_.x, norm_.weight, norm_.dx);
     if (packs && fits<32>()) return run_ring<32>(scratch);
     if (packs && fits<128>()) return run_ring<128>(scratch);
     if (packs && fits<512>()) return run_ring<512>(scratch);
     const std::int64_t blocks = blocks_of(norm_.rows, 8, scratch);
-    launch<&norm_backward_direct_kernel<T>>({static_cast<unsigned>(blocks), kDirectThreads, sizeof(RowSumParts)},
-                                            stream_, norm_);
+    launch<&norm_backward_direct_kernel<T>>(
+        {static_cast<unsigned>(blocks), kDirectThreads, sizeof(RowSumParts)}, stream_, norm_);
     return blocks;
   }
 
@@ -324,18 +335,19 @@ class BackwardLaunch {
     const std::int64_t blocks =
         blocks_of(blocks_for(norm_.rows, block_of(Threads) / Threads),
                   std::min<std::int64_t>(together, most_blocks_per_multiprocessor(Threads)), scratch);
-    launch<&norm_backward_kernel<T, Threads>>({static_cast<unsigned>(blocks), block_of(Threads), bytes}, stream_,
-                                              norm_);
+    launch<&norm_backward_kernel<T, Threads>>({static_cast<unsigned>(blocks), block_of(Threads), bytes},
+                                              stream_, norm_);
     return blocks;
   }
 
-  // As many as run at once, unless there are fewer rows or the partial sums do not fit; and takes their memory.
+  // As many as run at once, unless there are fewer rows or the partial sums do not fit; and takes their
+  // memory.
   template <typename Scratch>
   std::int64_t blocks_of(std::int64_t most, std::int64_t per_multiprocessor, const Scratch& scratch) {
     const std::int64_t row_bytes = norm_.stride * static_cast<std::int64_t>(sizeof(float));
     const std::int64_t allowed = static_cast<std::int64_t>(CudaOps::kScratchBytes) / row_bytes;
-    const std::int64_t blocks = std::max<std::int64_t>(
-        std::min({most, per_multiprocessor * gpu_.multiprocessors, allowed}), 1);
+    const std::int64_t blocks =
+        std::max<std::int64_t>(std::min({most, per_multiprocessor * gpu_.multiprocessors, allowed}), 1);
     norm_.partial = static_cast<float*>(scratch(static_cast<std::size_t>(blocks * row_bytes)));
     return blocks;
   }
@@ -350,28 +362,30 @@ struct NormGradients {
 };
 
 template <typename Scratch>
-void norm_backward(const Tensor& dy, const Tensor& x, const Tensor& weight, const Tensor& mean, const Tensor& rstd,
-                   bool accumulate, const NormGradients& gradients, const GpuFacts& gpu, cudaStream_t stream,
-                   const Scratch& scratch) {
+void norm_backward(const Tensor& dy, const Tensor& x, const Tensor& weight, const Tensor& mean,
+                   const Tensor& rstd, bool accumulate, const NormGradients& gradients, const GpuFacts& gpu,
+                   cudaStream_t stream, const Scratch& scratch) {
   const std::int64_t rows = x.size(0), width = x.size(1);
   if (rows == 0) return;
   float* dbias = gradients.dbias ? gradients.dbias.as<float>() : nullptr;
   const std::int64_t stride = dbias ? 2 * width : width;
   with_act_type(x.dtype, [&](auto type) {
     using T = decltype(type);
-    BackwardLaunch<T> launch({dy.as<T>(), x.as<T>(), weight.as<T>(), mean ? mean.as<float>() : nullptr,
-                              rstd.as<float>(), gradients.dx.as<T>(), accumulate, nullptr, stride, rows, width},
-                             gpu, stream);
+    BackwardLaunch<T> launch(
+        {dy.as<T>(), x.as<T>(), weight.as<T>(), mean ? mean.as<float>() : nullptr, rstd.as<float>(),
+         gradients.dx.as<T>(), accumulate, nullptr, stride, rows, width},
+        gpu, stream);
     const std::int64_t blocks = launch.run(scratch);
-    add_partial_rows({launch.partial(), blocks, stride, width, {gradients.dweight.as<float>(), dbias}}, stream);
+    add_partial_rows({launch.partial(), blocks, stride, width, {gradients.dweight.as<float>(), dbias}},
+                     stream);
   });
 }
 
 }  // namespace
 
 void CudaOps::layer_norm_backward(const Tensor& dy, const Tensor& x, const Tensor& weight, const Tensor& mean,
-                                  const Tensor& rstd, bool accumulate, const Tensor& dx, const Tensor& dweight,
-                                  const Tensor& dbias) {
+                                  const Tensor& rstd, bool accumulate, const Tensor& dx,
+                                  const Tensor& dweight, const Tensor& dbias) {
   checks::layer_norm_backward(dy, x, weight, mean, rstd, dx, dweight, dbias);
   norm_backward(dy, x, weight, mean, rstd, accumulate, {dx, dweight, dbias}, gpu_, stream_,
                 [&](std::size_t bytes) { return scratch(bytes, "layer_norm_backward"); });

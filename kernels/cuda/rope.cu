@@ -1,13 +1,12 @@
-// The family "rope": 2 elements of act moved per rotated element (1 read, 1 write), in place. A block turns all heads
-// of a token, so that its angles are computed once.
-#include "kernels/rope.h"
-
+// The family "rope": 2 elements of act moved per rotated element (1 read, 1 write), in place. A block turns
+// all heads of a token, so that its angles are computed once.
 #include <numbers>
 
 #include "kernels/checks.h"
 #include "kernels/cuda/cuda_ops.h"
 #include "kernels/cuda/dispatch.h"
 #include "kernels/cuda/map.h"
+#include "kernels/rope.h"
 
 namespace heddle {
 
@@ -17,8 +16,8 @@ namespace {
 
 constexpr int kRopeThreads = 128;
 
-// Turns per position, each as the sum of two floats: a position times a frequency then is exact to the fraction of a
-// turn that counts, however far into a long text it is.
+// Turns per position, each as the sum of two floats: a position times a frequency then is exact to the
+// fraction of a turn that counts, however far into a long text it is.
 struct Turns {
   float high[kMaxRotarySize / 2], low[kMaxRotarySize / 2];
 
@@ -56,7 +55,8 @@ __device__ __forceinline__ float angle_of(std::int32_t position, float high, flo
 
 template <typename T, int N>
 __global__ void __launch_bounds__(kRopeThreads)
-    rope_kernel(Heads<T> heads, const std::int32_t* positions, const __grid_constant__ Turns turns, bool inverse) {
+    rope_kernel(Heads<T> heads, const std::int32_t* positions, const __grid_constant__ Turns turns,
+                bool inverse) {
   auto& angles = shared_memory<Angles>();
   const std::int32_t position = positions[blockIdx.x];
   for (int i = threadIdx.x; i < heads.half; i += kRopeThreads) {

@@ -5,8 +5,8 @@
 namespace heddle::reference {
 
 template <typename Real>
-Array<Real> rope(const Array<Real>& x, const std::vector<std::int32_t>& positions, std::int64_t rotary_size, Real base,
-                 bool inverse) {
+Array<Real> rope(const Array<Real>& x, const std::vector<std::int32_t>& positions, std::int64_t rotary_size,
+                 Real base, bool inverse) {
   const std::int64_t half = rotary_size / 2;
   Array<Real> y = x;
   for (std::int64_t b = 0; b < x.size(0); ++b)
@@ -23,6 +23,7 @@ Array<Real> rope(const Array<Real>& x, const std::vector<std::int32_t>& position
 }
 
 template Array<float> rope(const Array<float>&, const std::vector<std::int32_t>&, std::int64_t, float, bool);
-template Array<double> rope(const Array<double>&, const std::vector<std::int32_t>&, std::int64_t, double, bool);
+template Array<double> rope(const Array<double>&, const std::vector<std::int32_t>&, std::int64_t, double,
+                            bool);
 
 }  // namespace heddle::reference

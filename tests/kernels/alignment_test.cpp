@@ -1,5 +1,5 @@
-// Tensors that begin at an address which only their elements are aligned to: backends that read more at a time give
-// the same results for them.
+// Tensors that begin at an address which only their elements are aligned to: backends that read more at a
+// time give the same results for them.
 #include "kernels/reference/norm.h"
 #include "tests/kernels/op_test.h"
 
@@ -12,10 +12,12 @@ HEDDLE_OP_TEST(AlignmentTest);
 // One element past the beginning of its memory.
 class Shifted {
  public:
-  Shifted(Device& device, DType dtype, Shape shape) : device_(device), memory_(device, dtype, Shape{shape.count() + 1}) {
+  Shifted(Device& device, DType dtype, Shape shape)
+      : device_(device), memory_(device, dtype, Shape{shape.count() + 1}) {
     tensor_ = Tensor(memory_.tensor().slice(0, 1, shape.count() + 1).data, dtype, shape);
   }
-  Shifted(Device& device, const Buffer& values) : Shifted(device, values.tensor().dtype, values.tensor().shape) {
+  Shifted(Device& device, const Buffer& values)
+      : Shifted(device, values.tensor().dtype, values.tensor().shape) {
     device.ops().copy(values, tensor_);
   }
   operator const Tensor&() const { return tensor_; }
@@ -66,7 +68,8 @@ TEST_P(AlignmentTest, ElementwiseFamilies) {
   ops().bias_dropout_residual(x, bias, dy, dropout, y);
   ops().bias_dropout_residual(sx, sbias, sdy, dropout, sy);
   expect_equal("bias_dropout_residual");
-  const Buffer dbias(device(), DType::f32, Array<double>({64})), sdbias(device(), DType::f32, Array<double>({64}));
+  const Buffer dbias(device(), DType::f32, Array<double>({64})),
+      sdbias(device(), DType::f32, Array<double>({64}));
   ops().bias_dropout_residual_backward(dy, dropout, y, dbias);
   ops().bias_dropout_residual_backward(sdy, dropout, sy, sdbias);
   expect_equal("bias_dropout_residual_backward");
@@ -78,7 +81,8 @@ TEST_P(AlignmentTest, Gated) {
   Random random;
   const Buffer x(device(), act(), random.normal({9, 128})), dy(device(), act(), random.normal({9, 64}));
   const Buffer y(device(), act(), Shape{9, 64}), dx(device(), act(), Shape{9, 128});
-  const Shifted sx(device(), x), sdy(device(), dy), sy(device(), act(), Shape{9, 64}), sdx(device(), act(), Shape{9, 128});
+  const Shifted sx(device(), x), sdy(device(), dy), sy(device(), act(), Shape{9, 64}),
+      sdx(device(), act(), Shape{9, 128});
   ops().gated_forward(Activation::silu, x, y);
   ops().gated_forward(Activation::silu, sx, sy);
   EXPECT_EQ(sy.aligned().bytes(), y.bytes());
@@ -95,12 +99,14 @@ TEST_P(AlignmentTest, Norms) {
   const Shifted sx(device(), x), sdy(device(), dy), sweight(device(), weight), sbias(device(), bias);
   const Shifted y(device(), act(), shape), dx(device(), act(), shape);
   const Buffer mean(device(), DType::f32, Shape{21}), rstd(device(), DType::f32, Shape{21});
-  const Buffer dweight(device(), DType::f32, Array<double>({64})), dbias(device(), DType::f32, Array<double>({64}));
+  const Buffer dweight(device(), DType::f32, Array<double>({64})),
+      dbias(device(), DType::f32, Array<double>({64}));
   constexpr float kEpsilon = 1e-5f;
 
   ops().layer_norm_forward(sx, sweight, sbias, kEpsilon, y, mean, rstd);
   const auto forward = [&]<typename Real>(Real epsilon) {
-    return reference::layer_norm_forward(x.values<Real>(), weight.values<Real>(), bias.values<Real>(), epsilon);
+    return reference::layer_norm_forward(x.values<Real>(), weight.values<Real>(), bias.values<Real>(),
+                                         epsilon);
   };
   expect_close(y.aligned(), forward(double(kEpsilon)).y, forward(kEpsilon).y, "layer_norm_forward");
 

@@ -1,5 +1,5 @@
-// The CUDA backend: a GPU or, with HEDDLE_CUDA_EMULATOR, the emulated one, whose threads run in an order that a seed
-// gives.
+// The CUDA backend: a GPU or, with HEDDLE_CUDA_EMULATOR, the emulated one, whose threads run in an order that
+// a seed gives.
 #include "tests/kernels/op_test.h"
 
 #ifdef HEDDLE_CUDA_EMULATOR

@@ -13,13 +13,13 @@ HEDDLE_OP_TEST(RopeTest);
 struct Case {
   std::int64_t batch, length, heads, head_size, rotary_size;
 };
-constexpr Case kCases[] = {{1, 1, 1, 2, 2},   {2, 3, 2, 64, 64},   {1, 5, 3, 128, 128}, {2, 4, 1, 10, 6},
-                           {1, 3, 5, 96, 32}, {1, 2, 40, 64, 64},  {2, 2, 2, 256, 256}, {1, 2, 2, 300, 34},
+constexpr Case kCases[] = {{1, 1, 1, 2, 2},   {2, 3, 2, 64, 64},  {1, 5, 3, 128, 128}, {2, 4, 1, 10, 6},
+                           {1, 3, 5, 96, 32}, {1, 2, 40, 64, 64}, {2, 2, 2, 256, 256}, {1, 2, 2, 300, 34},
                            {0, 4, 2, 16, 16}, {1, 33, 4, 80, 16}};
 
 std::string text_of(const Case& c) {
-  return Tensor(nullptr, DType::f32, {c.batch, c.length, c.heads, c.head_size}).shape.to_string() + " of which " +
-         std::to_string(c.rotary_size);
+  return Tensor(nullptr, DType::f32, {c.batch, c.length, c.heads, c.head_size}).shape.to_string() +
+         " of which " + std::to_string(c.rotary_size);
 }
 
 TEST_P(RopeTest, TurnsAndTurnsBack) {
@@ -29,7 +29,8 @@ TEST_P(RopeTest, TurnsAndTurnsBack) {
       for (bool inverse : {false, true}) {
         const Shape shape = {c.batch, c.length, c.heads, c.head_size};
         const Buffer x(device(), act(), random.normal(shape));
-        const std::vector<std::int32_t> position_values = random.integers(c.batch * c.length, 0, last_position);
+        const std::vector<std::int32_t> position_values =
+            random.integers(c.batch * c.length, 0, last_position);
         const Buffer positions(device(), position_values);
         const auto expected = [&]<typename Real>(Real base) {
           return reference::rope(x.values<Real>(), position_values, c.rotary_size, base, inverse);
@@ -60,7 +61,8 @@ TEST_P(RopeTest, StridedHeads) {
   Random random;
   for (std::int64_t head_size : {64, 10}) {
     const std::int64_t B = 2, T = 5, H = 3, part = H * head_size;
-    const Buffer packed(device(), act(), random.normal({B, T, 3 * part})), original(device(), act(), Shape{B, T, 3 * part});
+    const Buffer packed(device(), act(), random.normal({B, T, 3 * part})),
+        original(device(), act(), Shape{B, T, 3 * part});
     ops().copy(packed, original);
     const Buffer positions(device(), random.integers(B * T, 0, 100));
     const auto queries_of = [&](const Buffer& all) {
@@ -69,7 +71,8 @@ TEST_P(RopeTest, StridedHeads) {
       queries.data = all.tensor().slice(2, part, 2 * part).data;
       return queries;
     };
-    const Buffer alone(device(), act(), Shape{B, T, H, head_size}), turned(device(), act(), Shape{B, T, H, head_size});
+    const Buffer alone(device(), act(), Shape{B, T, H, head_size}),
+        turned(device(), act(), Shape{B, T, H, head_size});
     ops().copy(queries_of(packed), alone);
     ops().rope({alone, positions, head_size, 10000.0f, false});
     ops().rope({queries_of(packed), positions, head_size, 10000.0f, false});

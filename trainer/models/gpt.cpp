@@ -12,6 +12,7 @@
 #include <utility>
 
 #include "parallel/vocabulary.h"
+#include "kernels/profiler.h"
 #include "trainer/models/layers.h"
 #include "trainer/models/model.h"
 
@@ -169,12 +170,14 @@ class Gpt final : public Model {
     for (std::size_t i = 0; i < blocks_.size(); ++i) {
       stream_[i + 1] = tape.push(context.act, shape);
       const std::size_t mark = tape.mark();
+      const ProfilerRange range("block forward");
       blocks_[i].forward(context, stream_[i], batch.samples, stream_[i + 1]);
       if (context.recompute_blocks) tape.rewind(mark);
     }
     const Tensor normed = tape.push(context.act, shape);
     final_norm_->forward(context, stream_.back(), normed);
     {
+      const ProfilerRange range("head");
       Tape::Scope scope(tape);
       const Tensor d_normed = tape.scratch(context.act, shape);
       head_->forward_backward(context, normed, batch.targets, 0.0f, scale, loss, d_normed);
@@ -183,6 +186,7 @@ class Gpt final : public Model {
       tape.pop();  // normed
     }
     for (std::size_t i = blocks_.size(); i-- > 0;) {
+      const ProfilerRange range("block backward");
       if (context.recompute_blocks) blocks_[i].forward(context, stream_[i], batch.samples, stream_[i + 1]);
       blocks_[i].backward(context, batch.samples, gradient);
       tape.pop();  // stream_[i + 1]

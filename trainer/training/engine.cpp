@@ -6,6 +6,7 @@
 #include <vector>
 
 #include "kernels/error.h"
+#include "kernels/profiler.h"
 #include "trainer/training/plan.h"
 
 namespace heddle {
@@ -105,6 +106,7 @@ Batch Engine::micro_batch(std::int64_t first, std::int64_t samples) const {
 
 void Engine::step(std::int64_t step, const HostBatch& batch, double learning_rate) {
   assert(batch.samples == settings_.samples);
+  const ProfilerRange range("step");
   InFlight& slot = in_flight_[static_cast<std::size_t>(step) % in_flight_.size()];
   settle(slot);
 
@@ -146,10 +148,12 @@ void Engine::queue_step() {
   const Tensor losses(losses_.data(), DType::f32, {settings_.micro_batch * settings_.length});
   for (std::int64_t first = 0; first < settings_.samples; first += settings_.micro_batch) {
     c.first_sample = static_cast<std::uint32_t>(first_sample_ + first);
+    const ProfilerRange range("micro-batch");
     reducer_->begin(/*last_micro_batch=*/first + settings_.micro_batch >= settings_.samples);
     model_->train(c, micro_batch(first, settings_.micro_batch), &scalars->loss_scale, losses);
     c.ops.sum(losses, &scalars->loss_sum);
   }
+  const ProfilerRange range("reduction and update");
   mesh_.data().all_reduce(Tensor(&scalars->loss_sum, DType::f64, {1}), Reduction::sum, c.stream(), "loss");
   reducer_->finish();
   optimizer_->update(&scalars->adamw, &scalars->loss_sum, &scalars->squared_norm);
@@ -193,6 +197,7 @@ void Engine::use_graph(bool use) {
 }
 
 double Engine::evaluate(const HostBatch& batch) {
+  const ProfilerRange range("evaluation");
   Stream& stream = device_.compute_stream();
   Scalars* const scalars = StepLayout::scalars(input_);
   Scalars host{};

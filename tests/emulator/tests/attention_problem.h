@@ -1,6 +1,6 @@
-// A causal attention that forward kernels are tried on, sound ones and mutants: kernels/cuda/attention_forward.h
-// compiled with a word redefined, in a namespace of its own. Includes all that the header needs, so that nothing else
-// is redefined.
+// A causal attention that forward kernels are tried on, sound ones and mutants:
+// kernels/cuda/attention_forward.h compiled with a word redefined, in a namespace of its own. Includes all
+// that the header needs, so that nothing else is redefined.
 #pragma once
 
 #include <cmath>
@@ -55,7 +55,8 @@ class AttentionProblem {
       double sum = 0;
       for (int j = 0; j <= i; ++j) {
         double score = 0;
-        for (int d = 0; d < kHeadSize; ++d) score += double(q_[i * kHeadSize + d]) * double(k_[j * kHeadSize + d]);
+        for (int d = 0; d < kHeadSize; ++d)
+          score += double(q_[i * kHeadSize + d]) * double(k_[j * kHeadSize + d]);
         sum += weight[j] = std::exp(kScale * score);
       }
       for (int j = 0; j <= i; ++j)
@@ -81,8 +82,9 @@ class AttentionProblem {
                               .dropout = {Dropout{}, 0, kLength, kLength},
                               .scale_log2 = kScale * 1.4426950408889634f,
                               .packs = true};
-    run_now<Kernel>({(kLength + Tiles::kQueries - 1) / Tiles::kQueries, Tiles::kThreads, sizeof(typename Tiles::Shared)},
-                    arguments);
+    run_now<Kernel>(
+        {(kLength + Tiles::kQueries - 1) / Tiles::kQueries, Tiles::kThreads, sizeof(typename Tiles::Shared)},
+        arguments);
     return o;
   }
 

@@ -6,8 +6,9 @@ namespace heddle::emulator {
 namespace {
 
 TEST(AttentionKernel, IsRightInEveryOrder) {
-  const int wrong = AttentionProblem().count_wrong<&cuda::attention_forward_kernel<bfloat16, 64>,
-                                                   cuda::ForwardArguments<bfloat16>, cuda::ForwardTiles<bfloat16, 64>>(5);
+  const int wrong = AttentionProblem()
+                        .count_wrong<&cuda::attention_forward_kernel<bfloat16, 64>,
+                                     cuda::ForwardArguments<bfloat16>, cuda::ForwardTiles<bfloat16, 64>>(5);
   EXPECT_EQ(wrong, 0);
 }
 

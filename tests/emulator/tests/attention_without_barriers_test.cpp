@@ -16,8 +16,9 @@ namespace {
 
 TEST(AttentionKernel, NeedsItsBarriers) {
   using namespace without_barriers;
-  const int wrong = AttentionProblem().count_wrong<&attention_forward_kernel<bfloat16, 64>,
-                                                   ForwardArguments<bfloat16>, ForwardTiles<bfloat16, 64>>(5);
+  const int wrong = AttentionProblem()
+                        .count_wrong<&attention_forward_kernel<bfloat16, 64>, ForwardArguments<bfloat16>,
+                                     ForwardTiles<bfloat16, 64>>(5);
   EXPECT_EQ(wrong, 5);
 }
 

@@ -21,8 +21,9 @@ namespace {
 
 TEST(AttentionKernel, NeedsItsWaits) {
   using namespace without_waits;
-  const int wrong = AttentionProblem().count_wrong<&attention_forward_kernel<bfloat16, 64>,
-                                                   ForwardArguments<bfloat16>, ForwardTiles<bfloat16, 64>>(5);
+  const int wrong = AttentionProblem()
+                        .count_wrong<&attention_forward_kernel<bfloat16, 64>, ForwardArguments<bfloat16>,
+                                     ForwardTiles<bfloat16, 64>>(5);
   EXPECT_EQ(wrong, 5);
 }
 
