@@ -49,7 +49,8 @@ resume = on
 TEST(ConfigFile, ErrorsNameLineAndRemedy) {
   EXPECT_EQ(bad("[model]\n\nnum_layer = 3"),
             "usage: x.cfg:3: unknown key 'num_layer' in [model]; did you mean num_layers?");
-  EXPECT_EQ(bad("[device]\nfoo = 3"), "usage: x.cfg:2: unknown key 'foo' in [device]; it knows device");
+  EXPECT_EQ(bad("[device]\nfoo = 3"),
+            "usage: x.cfg:2: unknown key 'foo' in [device]; it knows device, autotune, graph");
   EXPECT_EQ(bad("[model]\nseed = 3"), "usage: x.cfg:2: 'seed' belongs under [train], not under [model]");
   EXPECT_EQ(bad("seed = 3"), "usage: x.cfg:1: 'seed' belongs under [train]");
   EXPECT_EQ(bad("train.sed = 3"),
@@ -133,7 +134,8 @@ TEST(ResolvedConfig, ReadsBackToTheSameOptions) {
   // Sections outside a run are left out unless they are asked for.
   options.generation.prompt = "two\nlines\t# 1";
   EXPECT_FALSE(parse_config(resolved_config(options), "x") == options);
-  EXPECT_EQ(resolved_config(options, {"device", "load"}), "[device]\ndevice = cpu\n\n[load]\ncheckpoint =\n");
+  EXPECT_EQ(resolved_config(options, {"device", "load"}),
+            "[device]\ndevice = cpu\nautotune = false\ngraph = true\n\n[load]\ncheckpoint =\n");
   auto sections = training_sections();
   sections.insert(sections.end(), {"generation", "load"});
   EXPECT_TRUE(parse_config(resolved_config(options, sections), "x") == options);
