@@ -5,8 +5,8 @@
 // keys that they see, from key 0 on. Per tile, all in the warp's registers:
 //     S = Q K^T,  P = 2^(scale log2(e) S - offset),  sum += rows of P,  O += P V;  at the end o = O / sum.
 // Q stays in shared memory or registers; the tiles of K and V pass through a ring of three slots (K0 V0 K1 V1
-// ...): while one is multiplied the next two are on their way, and one barrier per tile of either publishes it and
-// frees the slot of the one before.
+// ...): while one is multiplied the next two are on their way, and one barrier per tile of either publishes
+// it and frees the slot of the one before.
 //
 // The offset of a row follows its largest score, but only in steps of at least kOffsetStep: after the first
 // tiles hardly any row moves, and a warp without a moving row leaves O as it is. P is then at most
