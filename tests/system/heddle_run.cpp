@@ -13,6 +13,8 @@
 #include <sstream>
 #include <thread>
 
+#include "trainer/checkpoint/checkpoint.h"
+
 namespace heddle {
 
 namespace {
@@ -119,6 +121,20 @@ bool is_running(pid_t process) {
   const std::string stat = read_file("/proc/" + std::to_string(process) + "/stat");
   const std::size_t state = stat.rfind(") ");
   return state != std::string::npos && stat[state + 2] != 'Z';
+}
+
+std::string LayoutCase::name() const { return std::to_string(data) + "x" + std::to_string(tensor); }
+
+std::vector<std::string> LayoutCase::words() const {
+  return {"--data-parallel", std::to_string(data), "--tensor-parallel", std::to_string(tensor)};
+}
+
+std::vector<std::string> checkpoint_hashes(const std::filesystem::path& run) {
+  const Checkpoint checkpoint = Checkpoint::open(run, [](const std::string& line) { ADD_FAILURE() << line; });
+  std::vector<std::string> hashes;
+  for (const ManifestFile& file : checkpoint.manifest().files)
+    if (file.name != "config.cfg") hashes.push_back(file.name + " " + file.xxh3_128);
+  return hashes;
 }
 
 std::string make_text(const TestFolder& folder) {

@@ -52,6 +52,17 @@ class BackgroundRun {
 // Whether a process is there and not merely waiting to be collected by its parent.
 bool is_running(pid_t process);
 
+// A data x tensor parallel grid.
+struct LayoutCase {
+  int data, tensor;
+  int ranks() const { return data * tensor; }
+  std::string name() const;                // "2x1"
+  std::vector<std::string> words() const;  // the flags that ask for it
+};
+
+// The hashes of the tensors' files in a run's newest checkpoint, which tell whether two checkpoints hold the same bits.
+std::vector<std::string> checkpoint_hashes(const std::filesystem::path& run);
+
 // 200 KB of text made of common words, the same on every call.
 std::string make_text(const TestFolder& folder);
 

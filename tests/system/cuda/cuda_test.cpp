@@ -9,55 +9,37 @@
 #include "kernels/device.h"
 #include "kernels/error.h"
 #include "tests/system/heddle_run.h"
-#include "trainer/checkpoint/checkpoint.h"
 
 namespace heddle {
 namespace {
 
-struct LayoutCase {
-  int data, tensor;
-  std::string name() const { return std::to_string(data) + "x" + std::to_string(tensor); }
-};
 constexpr LayoutCase kLayouts[] = {{1, 1}, {2, 1}, {1, 2}, {2, 2}};
 
-// Which device, and how several ranks find one each.
-std::vector<std::string> device_words(const std::string& device) {
-  std::vector<std::string> words = {"--device", device};
-#ifdef HEDDLE_SHARE_GPU
-  if (device == "cuda") words.push_back("--share-gpu");
+// The GPUs that ranks can have for themselves.
+std::size_t gpu_count() {
+#ifdef HEDDLE_REAL_GPUS
+  try {
+    return cuda_devices().size();
+  } catch (const Error&) {
+    return 0;
+  }
+#else
+  return 8;
 #endif
+}
+
+// Which device, and how several ranks find one each: through NCCL where there are enough.
+std::vector<std::string> device_words(const std::string& device, int ranks) {
+  std::vector<std::string> words = {"--device", device};
+  if (device == "cuda" && static_cast<std::size_t>(ranks) > gpu_count()) words.push_back("--share-gpu");
   return words;
 }
-
-std::vector<std::string> layout_words(LayoutCase layout) {
-  return {"--data-parallel", std::to_string(layout.data), "--tensor-parallel", std::to_string(layout.tensor)};
-}
-
-std::vector<std::string> file_hashes(const std::filesystem::path& run) {
-  const Checkpoint checkpoint = Checkpoint::open(run, [](const std::string& line) { ADD_FAILURE() << line; });
-  std::vector<std::string> hashes;
-  for (const ManifestFile& file : checkpoint.manifest().files)
-    if (file.name != "config.cfg") hashes.push_back(file.name + " " + file.xxh3_128);
-  return hashes;
-}
-
-#ifdef HEDDLE_SHARE_GPU
-bool has_gpu() {
-  try {
-    return !cuda_devices().empty();
-  } catch (const Error&) {
-    return false;
-  }
-}
-#endif
 
 class CudaTraining : public ::testing::Test {
  protected:
   CudaTraining() : text_(make_text(folder_)) {}
   void SetUp() override {
-#ifdef HEDDLE_SHARE_GPU
-    if (!has_gpu()) GTEST_SKIP() << "there is no GPU that CUDA can use";
-#endif
+    if (gpu_count() == 0) GTEST_SKIP() << "there is no GPU that CUDA can use";
   }
 
   // 20 steps (or what `more` says) in run folder `run`.
@@ -66,10 +48,10 @@ class CudaTraining : public ::testing::Test {
     const std::vector<std::string> base = with(
         with(with(tiny_gpt(text_), {"--length", "20steps", "--decay-length", "20steps", "--context-length",
                                     "16", "--global-batch", "8", "--micro-batch", "2"}),
-             layout_words(layout)),
-        device_words(device));
+             layout.words()),
+        device_words(device, layout.ranks()));
     const RunResult result =
-        run_heddle(folder_, layout.data * layout.tensor, with(with(base, more), {"--run-folder", run}));
+        run_heddle(folder_, layout.ranks(), with(with(base, more), {"--run-folder", run}));
     ASSERT_EQ(result.exit_code, 0) << result.output;
   }
 
@@ -86,9 +68,7 @@ class CudaTraining : public ::testing::Test {
     return {loss, norm};
   }
 
-  std::vector<std::string> hashes(const std::string& run) {
-    return file_hashes(folder_.path() / run);
-  }
+  std::vector<std::string> hashes(const std::string& run) { return checkpoint_hashes(folder_.path() / run); }
 
   TestFolder folder_;
   std::string text_;
@@ -159,7 +139,7 @@ TEST_F(CudaTraining, GeneratesTheTextOfTheCpu) {
     const RunResult result = run_heddle(folder_, 1,
                                         with({"generate", "--checkpoint", "model", "--prompt", "the king",
                                               "--max-tokens", "20", "--temperature", "0", "--threads", "1"},
-                                             device_words(device)));
+                                             device_words(device, 1)));
     ASSERT_EQ(result.exit_code, 0) << result.output;
     texts.push_back(result.output);
   }
@@ -172,8 +152,8 @@ TEST_F(CudaTraining, StopsWithWordsWhenNumbersAreNotFinite) {
       with(
           with(tiny_gpt(text_), {"--length", "60steps", "--run-folder", "diverges", "--learning-rate", "1e20",
                                  "--warmup", "0steps", "--clip-norm", "0", "--schedule", "constant"}),
-          layout_words({2, 1})),
-      device_words("cuda"));
+          LayoutCase{2, 1}.words()),
+      device_words("cuda", 2));
   const RunResult result = run_heddle(folder_, 2, words);
   EXPECT_EQ(result.exit_code, 1) << result.output;
   EXPECT_NE(result.output.find("not finite"), std::string::npos) << result.output;
@@ -190,9 +170,9 @@ TEST_F(CudaTraining, SharesAGpuAmongRanks) {
 }
 
 TEST_F(CudaTraining, DoctorNamesTheGpusAndMeasuresBetweenThem) {
-  const RunResult result = run_heddle(folder_, 2, with({"doctor"}, device_words("cuda")));
+  const RunResult result = run_heddle(folder_, 2, with({"doctor"}, device_words("cuda", 2)));
   EXPECT_EQ(result.exit_code, 0) << result.output;
-#ifdef HEDDLE_SHARE_GPU
+#ifdef HEDDLE_REAL_GPUS
   const char* const gpu = "NVIDIA";
 #else
   const char* const gpu = "Emulated GPU";
@@ -202,7 +182,7 @@ TEST_F(CudaTraining, DoctorNamesTheGpusAndMeasuresBetweenThem) {
 }
 
 TEST_F(CudaTraining, RefusesMoreRanksThanGpus) {
-  // 0 and 1 as the launcher would set it: every rank sees the same single GPU.
+  // Every rank sees the same single GPU.
   setenv("CUDA_VISIBLE_DEVICES", "0", 1);
   setenv("HEDDLE_EMULATOR_GPUS", "1", 1);
   const RunResult result = run_heddle(
