@@ -3,6 +3,8 @@
 #include <cmath>
 #include <vector>
 
+#include "kernels/trace.h"
+
 namespace heddle {
 
 namespace {
@@ -61,9 +63,11 @@ AdamWStep Optimizer::scalars(std::int64_t update, double learning_rate) const {
 
 void Optimizer::measure_norm(double* squared_norm) {
   device_.ops().squared_norm(parameters_.flat_gradients(), counted_, squared_norm);
-  if (mesh_.layout().tensor_parallel > 1)
+  if (mesh_.layout().tensor_parallel > 1) {
+    const TraceSpan span(device_, kCommunicationFamily, "gradient norm");
     mesh_.tensor().all_reduce(Tensor(squared_norm, DType::f64, {1}), Reduction::sum, device_.compute_stream(),
                               "gradient norm");
+  }
 }
 
 void Optimizer::update(AdamWStep* step, const double* loss, double* squared_norm) {

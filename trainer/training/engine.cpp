@@ -154,8 +154,11 @@ void Engine::queue_step() {
     c.ops.sum(losses, &scalars->loss_sum);
   }
   const ProfilerRange range("reduction and update");
-  mesh_.data().all_reduce(Tensor(&scalars->loss_sum, DType::f64, {1}), Reduction::sum, c.stream(), "loss");
   reducer_->finish();
+  if (mesh_.layout().data_parallel > 1) {
+    const TraceSpan span(device_, kCommunicationFamily, "loss");
+    mesh_.data().all_reduce(Tensor(&scalars->loss_sum, DType::f64, {1}), Reduction::sum, c.stream(), "loss");
+  }
   optimizer_->update(&scalars->adamw, &scalars->loss_sum, &scalars->squared_norm);
 }
 
