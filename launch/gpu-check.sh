@@ -53,19 +53,21 @@ fi
 for precision in bf16 fp32; do
   section "Kernels, $precision" "$build/heddle" bench kernels --device cuda --precision "$precision"
 done
-# A step of 32 sequences of 1024 tokens; the larger models keep less of the forward pass.
-section "GPT-2 124M" "$build/heddle" bench step --config configs/gpt2-small.cfg --device cuda --precision bf16 \
-  --global-batch 32 --micro-batch 32 --context-length 1024 --steps 20
+# A step of 32 sequences of 1024 tokens; its resolved config first, as figures are worth little without it.
+small=(--config configs/gpt2-small.cfg --device cuda --precision bf16 --micro-batch 32 --context-length 1024 --steps 20)
+section "Resolved config of GPT-2 124M" "$build/heddle" bench step "${small[@]}" --global-batch 32 --print-config
+section "GPT-2 124M" "$build/heddle" bench step "${small[@]}" --global-batch 32
 if [ "${HEDDLE_QUICK:-0}" != 1 ]; then
-  section "GPT-2 1.5B" "$build/heddle" bench step --config configs/gpt2-xl.cfg --device cuda --precision bf16 \
-    --global-batch 8 --micro-batch 8 --context-length 1024 --steps 10
+  large=(--config configs/gpt2-xl.cfg --device cuda --precision bf16 --global-batch 8 --micro-batch 8
+    --context-length 1024 --steps 10)
+  section "Resolved config of GPT-2 1.5B" "$build/heddle" bench step "${large[@]}" --print-config
+  section "GPT-2 1.5B" "$build/heddle" bench step "${large[@]}"
 fi
-section "The same step without a CUDA graph" "$build/heddle" bench step --config configs/gpt2-small.cfg --device cuda \
-  --precision bf16 --global-batch 32 --micro-batch 32 --context-length 1024 --steps 20 --graph=false
+section "GPT-2 124M without a CUDA graph" "$build/heddle" bench step "${small[@]}" --global-batch 32 --graph=false
 gpus=$(nvidia-smi -L | wc -l)
 for ((count = 2; count <= gpus; count *= 2)); do
-  section "GPT-2 124M on $count GPUs" mpirun -np "$count" "$build/heddle" bench step --config configs/gpt2-small.cfg \
-    --device cuda --precision bf16 --global-batch $((32 * count)) --micro-batch 32 --context-length 1024 --steps 20
+  section "GPT-2 124M on $count GPUs" mpirun -np "$count" "$build/heddle" bench step "${small[@]}" \
+    --global-batch $((32 * count))
 done
 
 echo
