@@ -14,21 +14,37 @@ constexpr PeriodRule kTime{PeriodRule::Units::only_time, false};
 
 void declare(ModelOptions& o, OptionTable& table) {
   table.section("model", "what is trained");
-  table.add("family", &o.family, "model family: gpt", "<name>");
-  table.add("num_layers", &o.num_layers, between(1, 10000), "Transformer blocks");
+  table.add("family", &o.family, "model family: gpt, or transformer (the encoder-decoder)", "<name>");
+  table.add("num_layers", &o.num_layers, between(1, 10000), "blocks; of an encoder-decoder, the encoder's");
+  table.add("num_decoder_layers", &o.num_decoder_layers, between(0, 10000),
+            "transformer: blocks of the decoder; 0: num_layers");
   table.add("hidden_size", &o.hidden_size, between(1, kMaxSize), "width of the residual stream");
   table.add("num_heads", &o.num_heads, between(1, 65536), "attention heads");
   table.add("head_size", &o.head_size, between(0, 256), "width of a head; 0: hidden_size / num_heads");
   table.add("ffn_size", &o.ffn_size, between(0, 4 * kMaxSize), "width inside the FFN; 0: 4 * hidden_size");
-  table.add("context_length", &o.context_length, between(1, kMaxSize), "tokens per sample");
+  table.add("context_length", &o.context_length, between(1, kMaxSize), "tokens per sample; of an encoder-decoder, the longest source and target");
   table.add("vocabulary_size", &o.vocabulary_size, between(0, 1 << 24),
             "rows of the embedding; 0: the tokenizer's");
+  table.add("source_vocabulary_size", &o.source_vocabulary_size, between(0, 1 << 24),
+            "transformer: rows of the source embedding; 0: the source tokenizer's");
   table.add_choice("activation", &o.activation, "activation of the FFN");
-  table.add_choice("norm", &o.norm, "normalisation before attention and FFN");
+  table.add_choice("norm", &o.norm, "normalisation around attention and FFN");
+  table.add_choice("norm_position", &o.norm_position,
+                   "pre: x + f(norm(x)), and a norm at the end of a stack; post: norm(x + f(x)), as first published");
   table.add("norm_epsilon", &o.norm_epsilon, positive(), "added to the variance in a norm");
+  table.add_choice("positions", &o.positions, "what tells a token where it stands");
   table.add("bias", &o.bias, "biases in linear layers and norms");
+  table.add("attention_bias", &o.attention_bias, "biases in the projections of attention (if bias)");
+  table.add("head_bias", &o.head_bias, "a bias for every word of the output");
   table.add("tie_embeddings", &o.tie_embeddings, "the head shares the token embedding's weights");
+  table.add("share_embeddings", &o.share_embeddings, "transformer: source and target share one embedding");
+  table.add("embedding_scale", &o.embedding_scale, "multiply embeddings by the square root of hidden_size");
+  table.add_choice("initialization", &o.initialization,
+                   "normal: 0.02, less into the residual stream; xavier: uniform, by each matrix's sizes");
   table.add("dropout", &o.dropout, from_zero_below_one(), "probability of dropping an activation");
+  table.add("attention_dropout", &o.attention_dropout, Range<double>{-1, 1, true, false},
+            "probability of dropping an attention weight; -1: dropout");
+  table.add("ffn_dropout", &o.ffn_dropout, from_zero_below_one(), "the same inside the FFN, behind its activation");
 }
 
 void declare(DataOptions& o, OptionTable& table) {
@@ -39,11 +55,22 @@ void declare(DataOptions& o, OptionTable& table) {
             "part of data held out for validation if there is no validation_data");
   table.add("data_folder", &o.data_folder, "where prepared shards go; empty: derived from data and tokenizer",
             "<path>");
+  table.add("source", &o.source, "parallel text: lines to translate from; may be repeated");
+  table.add("target", &o.target, "their translations, line by line; may be repeated");
+  table.add("pairs", &o.pairs, "both on one line with a tab between; may be repeated");
+  table.add("validation_source", &o.validation_source, "the same for validation; may be repeated");
+  table.add("validation_target", &o.validation_target, "the same for validation; may be repeated");
+  table.add("validation_pairs", &o.validation_pairs, "the same for validation; may be repeated");
+  table.add("joint_vocabulary", &o.joint_vocabulary, "one tokenizer for source and target");
   table.add("tokenizer", &o.tokenizer,
-            "byte, char, bpe (trained on data), or the path of a tokenizer.json, of GPT-2's files, or their folder",
+            "byte, char, word or bpe (trained on data), or the path of a tokenizer.json, of GPT-2's files, or their "
+            "folder",
             "<name or path>");
+  table.add("target_tokenizer", &o.target_tokenizer, "path of the target's tokenizer; empty: as tokenizer", "<path>");
   table.add("bpe_vocabulary", &o.bpe_vocabulary, between(257, 1 << 24),
             "size of a vocabulary trained on data");
+  table.add("lowercase", &o.lowercase, "tokenizer = word: fold to lower case");
+  table.add("word_minimum_count", &o.word_minimum_count, at_least(1), "tokenizer = word: rarer words are unknown");
   table.add("text_field", &o.text_field, "field of JSON lines that holds the text", "<name>");
 }
 
@@ -53,6 +80,12 @@ void declare(TrainOptions& o, OptionTable& table) {
             "how long to train: 1000steps, 10Mt (million tokens), 2epochs, 90min");
   table.add("global_batch", &o.global_batch, between(1, kMaxSize), "samples per step, all ranks together");
   table.add("micro_batch", &o.micro_batch, between(0, kMaxSize), "samples per rank and pass; 0: all at once");
+  table.add("batch_tokens", &o.batch_tokens, between(0, 1 << 30),
+            "parallel text: tokens per step, counted with padding on the longer side; instead of global_batch; 0: off");
+  table.add("micro_batch_tokens", &o.micro_batch_tokens, between(0, 1 << 30),
+            "parallel text: the same per rank and pass, instead of micro_batch; 0: off");
+  table.add("label_smoothing", &o.label_smoothing, from_zero_below_one(),
+            "part of the target probability that goes to all words alike; not in validation");
   table.add_choice("precision", &o.precision, "of matrix products and activations");
   table.add("seed", &o.seed, at_least(0), "of initial weights, order of samples and dropout");
   table.add_choice("recompute", &o.recompute, "what the backward pass computes again to save memory");

@@ -20,6 +20,9 @@ namespace heddle {
 
 enum class FeedForwardKind : std::uint8_t { gelu_tanh, gelu_erf, relu, swiglu };
 enum class NormKind : std::uint8_t { layer_norm, rms_norm };
+enum class NormPosition : std::uint8_t { pre, post };
+enum class PositionKind : std::uint8_t { learned, sinusoidal, none };
+enum class Initialization : std::uint8_t { normal, xavier };
 enum class Precision : std::uint8_t { fp32, bf16 };
 enum class Recompute : std::uint8_t { none, blocks };
 enum class ScheduleKind : std::uint8_t { constant, linear, cosine, inverse_sqrt, noam, wsd };
@@ -31,6 +34,18 @@ struct Choices<FeedForwardKind> {
 template <>
 struct Choices<NormKind> {
   static constexpr std::array<std::string_view, 2> names{"layer_norm", "rms_norm"};
+};
+template <>
+struct Choices<NormPosition> {
+  static constexpr std::array<std::string_view, 2> names{"pre", "post"};
+};
+template <>
+struct Choices<PositionKind> {
+  static constexpr std::array<std::string_view, 3> names{"learned", "sinusoidal", "none"};
+};
+template <>
+struct Choices<Initialization> {
+  static constexpr std::array<std::string_view, 2> names{"normal", "xavier"};
 };
 template <>
 struct Choices<Precision> {
@@ -52,21 +67,34 @@ struct Choices<DeviceKind> {
 
 struct ModelOptions {
   std::string family = "gpt";  // a ModelFamily's name (trainer/models/model.h)
-  std::int64_t num_layers = 12;
+  std::int64_t num_layers = 12;          // of the decoder where there is only one stack, else of the encoder
+  std::int64_t num_decoder_layers = 0;   // encoder-decoder; 0: num_layers
   std::int64_t hidden_size = 768;
   std::int64_t num_heads = 12;
   std::int64_t head_size = 0;  // 0: hidden_size / num_heads
   std::int64_t ffn_size = 0;   // 0: 4 * hidden_size
   std::int64_t context_length = 1024;
   std::int64_t vocabulary_size = 0;  // 0: the tokenizer's
+  std::int64_t source_vocabulary_size = 0;  // encoder-decoder; 0: the source tokenizer's
   FeedForwardKind activation = FeedForwardKind::gelu_tanh;
   NormKind norm = NormKind::layer_norm;
+  NormPosition norm_position = NormPosition::pre;
   double norm_epsilon = 1e-5;
+  PositionKind positions = PositionKind::learned;
   bool bias = true;
+  bool attention_bias = true;  // in the attention's projections; only where `bias` holds
+  bool head_bias = false;
   bool tie_embeddings = true;
+  bool share_embeddings = true;   // encoder-decoder: source and target have one table
+  bool embedding_scale = false;
+  Initialization initialization = Initialization::normal;
   double dropout = 0;
+  double attention_dropout = -1;  // -1: as dropout
+  double ffn_dropout = 0;
 
   std::int64_t head_size_in_use() const { return head_size > 0 ? head_size : hidden_size / num_heads; }
+  std::int64_t decoder_layers_in_use() const { return num_decoder_layers > 0 ? num_decoder_layers : num_layers; }
+  double attention_dropout_in_use() const { return attention_dropout >= 0 ? attention_dropout : dropout; }
   std::int64_t ffn_size_in_use() const { return ffn_size > 0 ? ffn_size : 4 * hidden_size; }
   bool operator==(const ModelOptions&) const = default;
 };
@@ -76,8 +104,17 @@ struct DataOptions {
   std::vector<std::string> validation_data;  // empty: validation_fraction of `data`
   double validation_fraction = 0.1;
   std::string data_folder;        // where prepared shards go; empty: derived from `data` and the tokenizer
-  std::string tokenizer = "bpe";  // byte, char, bpe, or the path of a tokenizer.json, of GPT-2's files, or their folder
+  // Parallel text, for models that read one text and write another: line i of the sources belongs to line i of the
+  // targets, or both are on one line of `pairs` with a tab between. The rest as above.
+  std::vector<std::string> source, target, pairs;
+  std::vector<std::string> validation_source, validation_target, validation_pairs;
+  bool joint_vocabulary = true;  // one tokenizer for both sides
+  // byte, char, word, bpe, or the path of a tokenizer.json, of GPT-2's files, or their folder
+  std::string tokenizer = "bpe";
+  std::string target_tokenizer;  // of the target side, a path; empty: as tokenizer
   std::int64_t bpe_vocabulary = 8192;
+  bool lowercase = false;              // of word
+  std::int64_t word_minimum_count = 2;  // of word
   std::string text_field = "text";  // of JSON lines
   bool operator==(const DataOptions&) const = default;
 };
@@ -86,6 +123,9 @@ struct TrainOptions {
   Period length = in_steps(1000);
   std::int64_t global_batch = 32;  // samples per optimizer step, all ranks together
   std::int64_t micro_batch = 0;    // samples per rank and pass; 0: all of a rank's samples at once
+  std::int64_t batch_tokens = 0;   // parallel text: tokens per step on the longer side, instead of global_batch; 0: off
+  std::int64_t micro_batch_tokens = 0;  // the same per rank and pass, instead of micro_batch; 0: off
+  double label_smoothing = 0;
   Precision precision = Precision::fp32;
   std::int64_t seed = 1337;
   Recompute recompute = Recompute::none;
