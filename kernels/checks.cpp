@@ -59,6 +59,9 @@ void check_dropout(const char* operation, const Dropout& dropout) {
   if (dropout.probability > 0 && dropout.step == nullptr)
     throw error("{}: dropout needs the device's step counter", operation);
 }
+void check_whole_rows(const char* operation, const Dropout& dropout) {
+  if (dropout.columns != 0) throw error("{}: dropout of a part of the columns is not supported here", operation);
+}
 
 }  // namespace
 
@@ -150,6 +153,10 @@ void dropout(const Tensor& x, const Dropout& dropout, const Tensor& y) {
   check_shape("dropout", is_act(x) && x.rank() >= 1 && x.contiguous() && is_like(y, x),
               "x and y act [B, ...]", {{"x", x}, {"y", y}});
   check_dropout("dropout", dropout);
+  if (dropout.columns != 0 &&
+      (dropout.first_column < 0 || dropout.first_column > dropout.columns - x.size(-1)))
+    throw error("dropout: columns [{}, {}) do not lie within rows of {}", dropout.first_column,
+                dropout.first_column + x.size(-1), dropout.columns);
 }
 
 void bias_dropout_residual(const Tensor& x, const Tensor& bias, const Tensor& residual,
@@ -160,6 +167,7 @@ void bias_dropout_residual(const Tensor& x, const Tensor& bias, const Tensor& re
               "x, residual and out act [B, T, C] and a bias act [C]",
               {{"x", x}, {"bias", bias}, {"residual", residual}, {"out", out}});
   check_dropout("bias_dropout_residual", dropout);
+  check_whole_rows("bias_dropout_residual", dropout);
 }
 
 void bias_dropout_residual_backward(const Tensor& dout, const Dropout& dropout, const Tensor& dx,
@@ -169,6 +177,7 @@ void bias_dropout_residual_backward(const Tensor& dout, const Dropout& dropout, 
                   is_or_absent(dbias, DType::f32, {dout.size(2)}),
               "dout and dx act [B, T, C] and dbias f32 [C]", {{"dout", dout}, {"dx", dx}, {"dbias", dbias}});
   check_dropout("bias_dropout_residual_backward", dropout);
+  check_whole_rows("bias_dropout_residual_backward", dropout);
 }
 
 // --- norm ---
@@ -238,6 +247,7 @@ void residual_norm_forward(const ResidualNorm& r) {
   check_shape("residual_norm_forward", !r.rms || (!is_given(r.norm_bias) && !is_given(r.mean)),
               "neither norm_bias nor mean for an RMS norm", {{"norm_bias", r.norm_bias}, {"mean", r.mean}});
   check_dropout("residual_norm_forward", r.dropout);
+  check_whole_rows("residual_norm_forward", r.dropout);
 }
 
 // --- rope ---
@@ -294,6 +304,7 @@ void check_attention(const char* operation, const Attention& a) {
   check(a.q.size(3) >= 1 && a.q.size(3) <= 256, "a head size of 1 to 256");
   check(is(a.log_sum_exp, DType::f32, {a.q.size(0), a.q.size(2), a.q.size(1)}), "log_sum_exp f32 [B, H, Tq]");
   check_dropout(operation, a.dropout);
+  check_whole_rows(operation, a.dropout);
 }
 
 }  // namespace

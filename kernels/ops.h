@@ -56,6 +56,9 @@ struct Dropout {
   std::uint64_t key = 0;              // philox_key(seed, "dropout/<layer name>")
   const std::uint32_t* step = nullptr;  // device memory
   std::uint32_t first_sample = 0;     // number within the global batch of the first sample of this tensor
+  // Ops::dropout alone: the tensor [..., C] holds columns [first_column, first_column + C) of rows that have `columns`
+  // (tensor parallelism splits a width), and e counts in whole rows. 0: it holds all of them.
+  std::int64_t columns = 0, first_column = 0;
 };
 
 // bias_dropout_residual and the norm behind it in one pass over memory, with the same bits as the two.

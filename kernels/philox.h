@@ -39,6 +39,13 @@ inline std::uint64_t philox_key(std::uint64_t seed, std::string_view purpose) {
 // Uniform in (0, 1]: never 0, so that its logarithm is finite.
 inline float philox_uniform(std::uint32_t bits) { return (static_cast<float>(bits >> 8) + 1.0f) * 0x1p-24f; }
 
+// Uniform number `index` of the stream `key`, in (0, 1].
+inline float philox_uniform(std::uint64_t key, std::uint64_t index) {
+  const std::uint64_t block = index / 4;
+  return philox_uniform(philox(
+      key, {static_cast<std::uint32_t>(block), static_cast<std::uint32_t>(block >> 32), 0u, 0x756e6966u})[index % 4]);
+}
+
 // Standard normal number `index` of the stream `key` (Box-Muller on one block per pair of indices).
 inline float philox_normal(std::uint64_t key, std::uint64_t index) {
   const std::uint64_t pair = index / 2;

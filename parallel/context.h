@@ -11,6 +11,8 @@
 
 namespace heddle {
 
+class AttentionObserver;  // parallel/attention_observer.h
+
 struct Context {
   Device& device;
   Ops& ops;
@@ -21,6 +23,8 @@ struct Context {
   bool training = false;               // dropout is on, and layers push what their backward needs
   bool recompute_blocks = false;       // keep only each block's input and run its forward again in the backward
   bool row_invariant = false;          // a row's bits do not depend on the other rows (generation with a cache)
+  float label_smoothing = 0;           // of the loss
+  AttentionObserver* attention_observer = nullptr;
   const std::uint32_t* step = nullptr;  // device: the training step, for dropout
   std::uint32_t first_sample = 0;      // number within the global batch of this micro-batch's first sample
 

@@ -32,7 +32,7 @@ GradientReducer::GradientReducer(ParameterTable& parameters, Communicator& data,
     members = 0;
   };
   for (std::size_t i = table.size(); i-- > 0;) {
-    if (members > 0 && end - table[i].offset > limit) close();
+    if (members > 0 && end - table[i].offset > limit && !table[i + 1].joined) close();
     begin = table[i].offset;
     bucket_of_[i] = static_cast<int>(buckets_.size());
     ++members;

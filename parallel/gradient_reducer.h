@@ -1,6 +1,6 @@
 // GradientReducer: sums the gradients of the data group in buckets while the backward goes on.
 //
-// The flat gradient buffer is cut into buckets of whole parameters, from its end, because the backward finishes the
+// The flat gradient buffer is cut into buckets of whole parameters (joined ones together), from its end, because the backward finishes the
 // last layers first. When the last micro-batch has made all gradients of a bucket final, its all-reduce starts on
 // the communication stream beside the rest of the backward. Bytes per rank: 2 (D-1)/D of the buffer in the wire
 // type, in each direction.

@@ -8,6 +8,8 @@
 #pragma once
 
 #include <string>
+#include <utility>
+#include <vector>
 
 #include "parallel/context.h"
 #include "parallel/parameters.h"
@@ -18,12 +20,34 @@ namespace heddle {
 enum class WeightLayout { in_out, out_in };
 
 struct LinearSpec {
-  std::string name;  // parameters are name + ".weight" and ".bias"
+  // Parameters are name + ".weight" and ".bias". Several names: the outputs are as many equal groups, each a parameter
+  // of its own (Q, K and V as Hugging Face's models have them), computed as one product. out_in column layers only.
+  std::vector<std::string> names;
   std::int64_t in = 0, out = 0;
   bool bias = true;
   WeightLayout layout = WeightLayout::in_out;
-  int groups = 1;    // packed outputs (Q|K|V): each group is split by itself. Column layers only
+  int groups = 1;    // outputs packed in one parameter (Q|K|V): each group is split by itself. Column layers only
   Initializer initializer;
+};
+
+// Parameters that lie one behind the other in memory and are used as one.
+class JoinedParameters {
+ public:
+  JoinedParameters() = default;
+  // rows of one parameter below those of the next: all have the same shape.
+  explicit JoinedParameters(std::vector<Parameter*> parts) : parts_(std::move(parts)) {}
+
+  explicit operator bool() const { return !parts_.empty(); }
+  Tensor value() const { return whole(parts_.front()->value); }
+  Tensor gradient() const { return whole(parts_.front()->gradient); }
+  void gradient_ready(Context& context) const {
+    for (const Parameter* part : parts_) context.gradient_ready(*part);
+  }
+
+ private:
+  Tensor whole(const Tensor& first) const;
+
+  std::vector<Parameter*> parts_;
 };
 
 class ColumnParallelLinear {
@@ -34,16 +58,18 @@ class ColumnParallelLinear {
   // `pre_activation` if that is not null.
   void forward(Context& context, const Tensor& x, const Tensor& y, Activation activation = Activation::none,
                const Tensor& pre_activation = {}) const;
-  // dy [N, out / ranks] -> dx [N, in], summed over the group; gradients of weight and bias are added.
-  void backward(Context& context, const Tensor& x, const Tensor& dy, const Tensor& dx) const;
+  // dy [N, out / ranks] -> dx [N, in], summed over the group; gradients of weight and bias are added. Where several
+  // layers read the same x, their dx may be left unsummed and the group sum the total once.
+  enum class InputGradient { summed, partial };
+  void backward(Context& context, const Tensor& x, const Tensor& dy, const Tensor& dx,
+                InputGradient input_gradient = InputGradient::summed) const;
 
   std::int64_t local_out() const { return local_out_; }
 
  private:
   WeightLayout layout_;
   std::int64_t local_out_;
-  Parameter* weight_;
-  Parameter* bias_ = nullptr;
+  JoinedParameters weight_, bias_;
 };
 
 class RowParallelLinear {

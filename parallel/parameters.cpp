@@ -13,6 +13,21 @@ namespace {
 
 // Slices start at a cache line in every dtype, so that vector kernels never straddle two parameters.
 constexpr std::int64_t kAlignment = kSpanAlignment;
+std::int64_t align_up(std::int64_t count) { return (count + kAlignment - 1) / kAlignment * kAlignment; }
+
+// Writes host values to device memory, rounded if that is bf16.
+void copy_in(Device& device, const Tensor& to, const std::vector<float>& host) {
+  Stream& stream = device.compute_stream();
+  std::vector<bfloat16> rounded;
+  const void* from = host.data();
+  if (to.dtype == DType::bf16) {
+    rounded.resize(host.size());
+    std::transform(host.begin(), host.end(), rounded.begin(), [](float v) { return bfloat16(v); });
+    from = rounded.data();
+  }
+  device.copy_to_device(stream, to, from);
+  stream.synchronize();
+}
 
 // Calls visit(global index, local index, run length) for each contiguous run of a piece.
 template <typename Visit>
@@ -36,15 +51,42 @@ void for_each_run(const ShardPiece& piece, const Shape& global, const Shape& loc
 
 }  // namespace
 
-Parameter& ParameterTable::add(ParameterSpec spec) {
+Parameter& ParameterTable::add_at(std::int64_t offset, bool joined, ParameterSpec spec) {
   if (find(spec.name)) throw error("the model names two parameters {}", spec.name);
   Parameter parameter;
   parameter.local = local_shape(spec.shape, spec.sharding, ranks_);
-  parameter.offset = flat_count_;
+  parameter.offset = offset;
+  parameter.joined = joined;
   parameter.spec = std::move(spec);
-  flat_count_ += (parameter.count() + kAlignment - 1) / kAlignment * kAlignment;
+  flat_count_ = align_up(offset + parameter.count());
   parameters_.push_back(std::move(parameter));
   return parameters_.back();
+}
+
+Parameter& ParameterTable::add(ParameterSpec spec) { return add_at(flat_count_, false, std::move(spec)); }
+
+std::vector<Parameter*> ParameterTable::add_joined(std::vector<ParameterSpec> specs) {
+  std::vector<Parameter*> added;
+  for (ParameterSpec& spec : specs) {
+    const Parameter* before = added.empty() ? nullptr : added.back();
+    added.push_back(&add_at(before ? before->offset + before->count() : flat_count_, before != nullptr, std::move(spec)));
+  }
+  return added;
+}
+
+Constant& ParameterTable::add_constant(std::string name, Shape shape, std::function<float(std::int64_t)> element) {
+  constants_.push_back({std::move(name), shape, std::move(element), {}});
+  constant_count_ += align_up(shape.count());
+  return constants_.back();
+}
+
+void ParameterTable::fill_constants(Device& device) {
+  for (Constant& constant : constants_) {
+    const std::int64_t count = constant.shape.count();
+    std::vector<float> host(static_cast<std::size_t>(count));
+    for (std::int64_t i = 0; i < count; ++i) host[static_cast<std::size_t>(i)] = constant.element(i);
+    copy_in(device, constant.value, host);
+  }
 }
 
 ParameterTable::Bytes ParameterTable::bytes(DType act, Purpose purpose) const {
@@ -53,6 +95,7 @@ ParameterTable::Bytes ParameterTable::bytes(DType act, Purpose purpose) const {
   if (act != DType::f32) bytes.values = static_cast<std::size_t>(flat_count_) * size_of(act);
   if (act == DType::f32 || purpose == Purpose::training) bytes.master = f32;
   if (purpose == Purpose::training) bytes.gradients = f32, bytes.moments = 2 * f32;
+  bytes.constants = static_cast<std::size_t>(constant_count_) * size_of(act);
   return bytes;
 }
 
@@ -69,6 +112,14 @@ void ParameterTable::allocate(Device& device, DType act, Purpose purpose) {
   const auto whole = [&](const Memory& memory, DType dtype) {
     return memory.bytes() == 0 ? Tensor() : Tensor(memory.data(), dtype, {flat_count_});
   };
+  constant_memory_ = device.allocate(static_cast<std::size_t>(constant_count_) * size_of(act));
+  std::int64_t at = 0;
+  for (Constant& constant : constants_) {
+    char* base = static_cast<char*>(constant_memory_.data());
+    constant.value = Tensor(base ? base + at * static_cast<std::int64_t>(size_of(act)) : nullptr, act, constant.shape);
+    at += align_up(constant.shape.count());
+  }
+  fill_constants(device);
   masters_ = whole(master_memory_, DType::f32);
   values_ = whole(value_memory_, act);
   gradients_ = whole(gradient_memory_, DType::f32);
@@ -104,19 +155,13 @@ void ParameterTable::initialize(Device& device, std::uint64_t seed) {
 #pragma omp parallel for schedule(static) if (n > 4096)
           for (std::int64_t i = 0; i < n; ++i)
             host[static_cast<std::size_t>(local + i)] =
-                init.standard_deviation * philox_normal(key, static_cast<std::uint64_t>(global + i));
+                init.scale * (init.kind == Initializer::Kind::normal
+                                  ? philox_normal(key, static_cast<std::uint64_t>(global + i))
+                                  : 2 * philox_uniform(key, static_cast<std::uint64_t>(global + i)) - 1);
         });
     }
     // Through the master where there is one; inference in bf16 has only the value.
-    if (p.master) {
-      device.copy_to_device(device.compute_stream(), p.master, host.data());
-      device.compute_stream().synchronize();
-    } else {
-      std::vector<bfloat16> rounded(host.size());
-      std::transform(host.begin(), host.end(), rounded.begin(), [](float v) { return bfloat16(v); });
-      device.copy_to_device(device.compute_stream(), p.value, rounded.data());
-      device.compute_stream().synchronize();
-    }
+    copy_in(device, p.master ? p.master : p.value, host);
   }
   refresh_values(device);
 }

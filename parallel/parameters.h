@@ -10,7 +10,9 @@
 
 #include <cstdint>
 #include <deque>
+#include <functional>
 #include <string>
+#include <vector>
 
 #include "kernels/device.h"
 #include "kernels/tensor.h"
@@ -19,12 +21,13 @@
 namespace heddle {
 
 struct Initializer {
-  enum class Kind { zeros, ones, normal } kind = Kind::zeros;
-  float standard_deviation = 0;
+  enum class Kind { zeros, ones, normal, uniform } kind = Kind::zeros;
+  float scale = 0;
 
   static Initializer zeros() { return {Kind::zeros, 0}; }
   static Initializer ones() { return {Kind::ones, 0}; }
   static Initializer normal(float standard_deviation) { return {Kind::normal, standard_deviation}; }
+  static Initializer uniform(float limit) { return {Kind::uniform, limit}; }  // in [-limit, limit]
 };
 
 struct ParameterSpec {
@@ -35,8 +38,17 @@ struct ParameterSpec {
   bool decay = true;  // weight decay belongs on matrices, not on biases and norms
 };
 
+// A table that belongs to a model but is not learnt (sinusoidal positions).
+struct Constant {
+  std::string name;
+  Shape shape;
+  std::function<float(std::int64_t)> element;  // by index
+  Tensor value;  // act, on every rank whole
+};
+
 struct Parameter {
   ParameterSpec spec;
+  bool joined = false;  // begins where its predecessor in the table ends, without padding between them
   Shape local;              // this rank's shape, padding included
   std::int64_t offset = 0;  // in the flat buffers, elements
   Tensor value, gradient, master, moment1, moment2;
@@ -51,13 +63,17 @@ class ParameterTable {
 
   // The reference stays valid. Names are unique.
   Parameter& add(ParameterSpec spec);
+  // The specs one behind the other, so that equal rows of them are one matrix (Q, K and V of one projection).
+  std::vector<Parameter*> add_joined(std::vector<ParameterSpec> specs);
+  Constant& add_constant(std::string name, Shape shape, std::function<float(std::int64_t)> element);
 
+  // Constants are filled at once, parameters hold nothing yet.
   enum class Purpose { training, inference };  // inference: values only
   void allocate(Device& device, DType act, Purpose purpose);
   // Of the flat buffers that allocate() would make, per rank.
   struct Bytes {
-    std::size_t values = 0, gradients = 0, master = 0, moments = 0;
-    std::size_t total() const { return values + gradients + master + moments; }
+    std::size_t values = 0, gradients = 0, master = 0, moments = 0, constants = 0;
+    std::size_t total() const { return values + gradients + master + moments + constants; }
   };
   Bytes bytes(DType act, Purpose purpose) const;
 
@@ -83,9 +99,13 @@ class ParameterTable {
 
  private:
   int ranks_, rank_;
+  Parameter& add_at(std::int64_t offset, bool joined, ParameterSpec spec);
+  void fill_constants(Device& device);
+
   std::deque<Parameter> parameters_;
-  std::int64_t flat_count_ = 0;
-  Memory value_memory_, gradient_memory_, master_memory_, moment1_memory_, moment2_memory_;
+  std::deque<Constant> constants_;
+  std::int64_t flat_count_ = 0, constant_count_ = 0;
+  Memory constant_memory_, value_memory_, gradient_memory_, master_memory_, moment1_memory_, moment2_memory_;
   Tensor values_, gradients_, masters_, moments1_, moments2_;
 };
 

@@ -35,6 +35,15 @@ void VocabularyParallelEmbedding::backward(Context& context, const Tensor& ids, 
   context.ops.embedding_backward(ids, dout, first_row_, weight_->gradient);
 }
 
+Parameter& head_bias(ParameterTable& table, std::string name, std::int64_t vocabulary) {
+  return table.add(
+      {std::move(name), {1, vocabulary}, {1, 1, kRowMultiple}, Initializer::zeros(), /*decay=*/false});
+}
+
+Tensor VocabularyParallelHead::bias_value() const {
+  return bias_ ? bias_->value.view({local_rows()}) : Tensor();
+}
+
 std::int64_t VocabularyParallelHead::chunk_rows(DType act) const {
   const std::int64_t row_bytes = local_rows() * static_cast<std::int64_t>(size_of(act));
   return std::max(kMinimumChunkRows, kChunkBytes / std::max<std::int64_t>(row_bytes, 1));
@@ -50,6 +59,7 @@ void VocabularyParallelHead::forward_backward(Context& context, const Tensor& x,
           dx.slice(0, row, end));
   }
   context.sum_over_tensor_group(dx, "head backward");
+  if (bias_) context.gradient_ready(*bias_);
 }
 
 void VocabularyParallelHead::forward(Context& context, const Tensor& x, const Tensor& targets,
@@ -79,6 +89,7 @@ void VocabularyParallelHead::chunk(Context& context, const Tensor& x, const Tens
   product.a = x;
   product.b = weight.value;
   product.transpose_b = true;
+  product.bias = bias_value();
   product.c = ce.logits;
   product.b_is_parameter = true;
   product.row_invariant = context.row_invariant;
@@ -107,6 +118,7 @@ void VocabularyParallelHead::chunk(Context& context, const Tensor& x, const Tens
   gradient.transpose_a = true;
   gradient.accumulate = true;
   context.ops.matmul(gradient);
+  if (bias_) context.ops.bias_gradient(ce.logits, bias_->gradient.view({local_rows()}));
 }
 
 void VocabularyParallelHead::logits(Context& context, const Tensor& x, const Tensor& logits) const {
@@ -116,6 +128,7 @@ void VocabularyParallelHead::logits(Context& context, const Tensor& x, const Ten
   product.a = x;
   product.b = table_.weight().value;
   product.transpose_b = true;
+  product.bias = bias_value();
   product.c = own;
   product.b_is_parameter = true;
   product.row_invariant = context.row_invariant;

@@ -34,11 +34,12 @@ class VocabularyParallelEmbedding {
 // logits = x table^T and their cross-entropy, over row chunks, so that the logits of a whole batch never exist.
 class VocabularyParallelHead {
  public:
-  // `table`: the embedding's for tied weights, or one of its own.
-  explicit VocabularyParallelHead(const VocabularyParallelEmbedding& table) : table_(table) {}
+  // `table`: the embedding's for tied weights, or one of its own. `bias`: of head_bias(), or null.
+  explicit VocabularyParallelHead(const VocabularyParallelEmbedding& table, Parameter* bias = nullptr)
+      : table_(table), bias_(bias) {}
 
   // x [N, C], targets i32 [N] -> loss f32 [N], dx [N, C], and the table's gradient is added. scale: device f32, the
-  // factor of every row's loss (1 / valid tokens of the global batch).
+  // factor of every row's loss (1 / valid tokens of the global batch). Reports the bias' gradient, not the table's.
   void forward_backward(Context& context, const Tensor& x, const Tensor& targets, float label_smoothing,
                         const float* scale, const Tensor& loss, const Tensor& dx) const;
   // Loss only.
@@ -49,11 +50,16 @@ class VocabularyParallelHead {
   std::int64_t local_rows() const { return table_.weight().local[0]; }
 
  private:
+  Tensor bias_value() const;
   std::int64_t chunk_rows(DType act) const;
   void chunk(Context& context, const Tensor& x, const Tensor& targets, float label_smoothing, const float* scale,
              const Tensor& loss, const Tensor& dx) const;
 
   const VocabularyParallelEmbedding& table_;
+  Parameter* bias_;
 };
+
+// One number per word, split as the table's rows are. [1, vocabulary], as Hugging Face's Marian has it.
+Parameter& head_bias(ParameterTable& table, std::string name, std::int64_t vocabulary);
 
 }  // namespace heddle

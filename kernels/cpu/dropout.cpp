@@ -13,15 +13,18 @@ using namespace cpu;
 void CpuOps::dropout(const Tensor& x, const Dropout& dropout, const Tensor& y) {
   checks::dropout(x, dropout, y);
   if (x.count() == 0) return;
-  const std::int64_t elements = x.count() / x.size(0), tiles = (elements + kTile - 1) / kTile;
+  // A sample as rows: one, or as many as hold a part of the columns each.
+  const std::int64_t elements = x.count() / x.size(0), width = dropout.columns ? x.size(-1) : elements;
+  const std::int64_t rows = elements / width, tiles = (width + kTile - 1) / kTile;
   const TiledDropout tiled(dropout);
   with_act_type(x.dtype, [&](auto type) {
     using T = decltype(type);
-    parallel_rows(threads_, x.size(0) * tiles, std::min(kTile, elements), [&](std::int64_t tile) {
-      const std::int64_t sample = tile / tiles, begin = tile % tiles * kTile;
-      const T* from = x.as<T>() + sample * elements + begin;
-      T* to = y.as<T>() + sample * elements + begin;
-      tiled.for_each_tile(sample, begin, std::min(kTile, elements - begin),
+    parallel_rows(threads_, x.size(0) * rows * tiles, std::min(kTile, width), [&](std::int64_t tile) {
+      const std::int64_t row = tile / tiles, begin = tile % tiles * kTile;
+      const T* from = x.as<T>() + row * width + begin;
+      T* to = y.as<T>() + row * width + begin;
+      tiled.for_each_tile(row / rows, row % rows * dropout.columns + dropout.first_column + begin,
+                          std::min(kTile, width - begin),
                           [&](std::int64_t, std::int64_t count, Factors factors) {
                             for_each_vector(0, count, [&](std::int64_t i, auto extent) {
                               store(to + i, factors.apply(load(from + i, extent), i, extent), extent);

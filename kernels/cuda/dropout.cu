@@ -37,13 +37,22 @@ __device__ __forceinline__ void for_each_of_samples(const Samples& samples, bool
     over(Width<1>{});
 }
 
+// Where an element of the tensor stands in rows of which the tensor holds a part of the columns.
+struct Columns {
+  std::uint64_t held = 0, all = 0, first = 0;  // held == 0: the tensor holds everything
+
+  __device__ __forceinline__ std::uint64_t place(std::uint64_t element) const {
+    return held == 0 ? element : element + element / held * (all - held) + first;
+  }
+};
+
 template <typename T>
-__global__ void dropout_kernel(const T* x, DropoutMask mask, T* y, Samples samples, bool packs) {
+__global__ void dropout_kernel(const T* x, DropoutMask mask, T* y, Samples samples, Columns columns, bool packs) {
   for_each_of_samples<T>(samples, packs, [&](std::int64_t sample, std::int64_t element, auto width) {
     const std::int64_t at = sample * samples.elements + element;
     float v[width], factor[width];
     load_elements(x + at, v);
-    mask.factors(sample, element, factor);
+    mask.factors(sample, columns.place(static_cast<std::uint64_t>(element)), factor);
 #pragma unroll
     for (int k = 0; k < width; ++k) v[k] *= factor[k];
     store_elements(y + at, v);
@@ -88,9 +97,14 @@ template <typename T>
 void launch_dropout(const Tensor& x, const Dropout& dropout, const Tensor& y, const GpuFacts& gpu,
                     cudaStream_t stream) {
   const Samples samples{x.size(0), x.count() / x.size(0)};
-  const bool packs = all_packs_fit<T>(x.data, y.data) && samples.elements % kPack<T> == 0;
+  Columns columns;
+  if (dropout.columns != 0)
+    columns = {static_cast<std::uint64_t>(x.size(-1)), static_cast<std::uint64_t>(dropout.columns),
+               static_cast<std::uint64_t>(dropout.first_column)};
+  const bool packs = all_packs_fit<T>(x.data, y.data) && samples.elements % kPack<T> == 0 &&
+                     (columns.held | columns.all | columns.first) % kPack<T> == 0;
   launch<&dropout_kernel<T>>(map_shape<T>(x.count(), packs, gpu), stream, x.as<T>(), DropoutMask(dropout),
-                             y.as<T>(), samples, packs);
+                             y.as<T>(), samples, columns, packs);
 }
 
 }  // namespace

@@ -20,12 +20,14 @@ Real dropout_factor(const Dropout& dropout, std::uint32_t sample, std::uint64_t 
 template <typename Real>
 Array<Real> dropout(const Array<Real>& x, const Dropout& dropout) {
   Array<Real> y(x.shape);
-  const std::int64_t samples = x.size(0), elements = samples ? x.count() / samples : 0;
+  const std::int64_t samples = x.size(0), elements = samples ? x.count() / samples : 0, width = x.size(-1);
+  const std::int64_t columns = dropout.columns ? dropout.columns : width;
   for (std::int64_t b = 0; b < samples; ++b)
     for (std::int64_t e = 0; e < elements; ++e)
       y.values[b * elements + e] =
           x.values[b * elements + e] *
-          dropout_factor<Real>(dropout, dropout.first_sample + static_cast<std::uint32_t>(b), e);
+          dropout_factor<Real>(dropout, dropout.first_sample + static_cast<std::uint32_t>(b),
+                               e / width * columns + dropout.first_column + e % width);
   return y;
 }
 

@@ -48,6 +48,36 @@ TEST_P(DropoutTest, MaskIsTheDefinition) {
     }
 }
 
+// The columns that a tensor-parallel rank holds get the mask they have in the whole tensor.
+TEST_P(DropoutTest, OfAPartOfTheColumnsIsThatPartOfTheWhole) {
+  Random random;
+  for (const auto [columns, parts] : {std::pair{96, 4}, std::pair{2048, 2}, std::pair{15, 3}, std::pair{7, 7}}) {
+    DropoutPair dropout(device(), 0.3f, 11, 2);
+    const std::int64_t held = columns / parts;
+    for (int part = 0; part < parts; ++part) {
+      const Buffer x(device(), act(), random.normal({3, 5, held})), y(device(), act(), Shape{3, 5, held});
+      for (Dropout* d : {&dropout.on_host, &dropout.on_device}) d->columns = columns, d->first_column = part * held;
+      ops().dropout(x, dropout.on_device, y);
+      const auto values = x.values<double>(), actual = y.values<double>();
+      for (std::int64_t b = 0; b < 3; ++b)
+        for (std::int64_t t = 0; t < 5; ++t)
+          for (std::int64_t c = 0; c < held; ++c) {
+            const double factor = reference::dropout_factor<double>(
+                dropout.on_host, static_cast<std::uint32_t>(2 + b),
+                static_cast<std::uint64_t>(t * columns + part * held + c));
+            const std::int64_t i = (b * 5 + t) * held + c;
+            ASSERT_EQ(actual.values[i] == 0, factor * values.values[i] == 0) << columns << " columns, element " << i;
+          }
+      expect_close(y, reference::dropout(x.values<double>(), dropout.on_host),
+                   reference::dropout(x.values<float>(), dropout.on_host), "dropout of columns");
+    }
+  }
+  DropoutPair outside(device(), 0.3f, 11, 2);
+  outside.on_device.columns = 8, outside.on_device.first_column = 5;
+  const Buffer x(device(), act(), random.normal({2, 4}));
+  EXPECT_THROW(ops().dropout(x, outside.on_device, x), Error);
+}
+
 TEST_P(DropoutTest, BiasDropoutResidual) {
   Random random;
   for (float probability : {0.0f, 0.2f})

@@ -17,7 +17,7 @@ struct TrainedGpt {
     EngineSettings settings = small_engine(small_gpt());
     settings.act = act;
     engine = std::make_unique<Engine>(settings, *device, *mesh);
-    const RandomTokens tokens(4, settings.length, settings.model.vocabulary_size);
+    const RandomTokens tokens(4, settings.model.context_length, settings.model.vocabulary_size);
     for (int s = 0; s < 20; ++s) engine->step(s, tokens.batch(), 1e-2);
   }
 

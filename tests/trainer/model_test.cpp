@@ -17,14 +17,17 @@ namespace {
 // An engine whose optimizer moves nothing (rate 0), so that gradients can be read after a step.
 struct Trial {
   explicit Trial(const EngineSettings& settings)
-      : device(make_cpu_device(1)), mesh(single_rank_mesh(*device)), engine(settings, *device, *mesh) {}
+      : device(make_cpu_device(1)),
+        mesh(single_rank_mesh(*device)),
+        engine(settings, *device, *mesh),
+        micro_batch(settings.shapes.front().micro_batch) {}
 
   // Loss in double from a forward without dropout.
   double loss(const RandomTokens& tokens) {
-    return engine.evaluate(tokens.batch()) / static_cast<double>(tokens.samples * tokens.length);
+    return engine.evaluate(tokens.batch(micro_batch)) / static_cast<double>(tokens.samples * tokens.length);
   }
   Engine::StepResult step(std::int64_t step, const RandomTokens& tokens, double learning_rate) {
-    engine.step(step, tokens.batch(), learning_rate);
+    engine.step(step, tokens.batch(micro_batch), learning_rate);
     return engine.result();
   }
   std::vector<float> gradients() {
@@ -35,6 +38,7 @@ struct Trial {
   std::unique_ptr<Device> device;
   std::unique_ptr<Mesh> mesh;
   Engine engine;
+  std::int64_t micro_batch;
 };
 
 // The change of the loss along each parameter's own gradient must be the gradient's squared length.
@@ -94,8 +98,7 @@ TEST(Engine, GradientsDoNotDependOnTheSplitIntoMicroBatches) {
   std::vector<float> whole;
   for (std::int64_t micro : {8, 4, 2, 1}) {
     EngineSettings settings = small_engine(model);
-    settings.micro_batch = micro;
-    settings.samples = tokens.samples;
+    settings.shapes = {{tokens.samples, micro, tokens.length}};
     Trial trial(settings);
     trial.step(5, tokens, 0.0);
     const std::vector<float> gradients = trial.gradients();
@@ -236,14 +239,14 @@ TEST(Plan, FlopsAgreeWithTheFormula) {
   const EngineSettings settings = small_engine(small_gpt());
   ParameterTable table(1, 0);
   const std::unique_ptr<Model> model = make_model(settings.model, 0, table);
-  const FlopsPerToken flops = model->flops_per_token(settings.length);
+  const FlopsPerToken flops = model->flops_per_token(12, 0);
   const double d = 24, layers = 2, vocabulary = 37, length = 12;
   EXPECT_DOUBLE_EQ(flops.matmul, 6 * (layers * 12 * d * d + d * vocabulary));
   EXPECT_DOUBLE_EQ(flops.attention_full, 12 * layers * d * length);
   // The plan multiplies with the padded vocabulary (64 rows) and recomputes scores in the backward.
-  const double tokens = static_cast<double>(settings.micro_batch * settings.length);
+  const double tokens = static_cast<double>(settings.shapes.front().tokens());
   const double products = 6 * (layers * 12 * d * d + d * 64) * tokens;
-  const double visible_pairs = length * (length + 1) / 2 * static_cast<double>(settings.micro_batch);
+  const double visible_pairs = length * (length + 1) / 2 * static_cast<double>(settings.shapes.front().micro_batch);
   EXPECT_DOUBLE_EQ(plan_step(settings, {1, 1}, 0, *device).flops, products + layers * visible_pairs * 4 * d * 3.5);
 }
 

@@ -31,8 +31,7 @@ inline EngineSettings small_engine(const ModelOptions& model) {
   EngineSettings s;
   s.model = model;
   s.seed = 7;
-  s.micro_batch = 4;
-  s.length = model.context_length;
+  s.shapes = {{4, 4, model.context_length}};
   return s;
 }
 
@@ -43,7 +42,15 @@ struct RandomTokens {
     std::mt19937 random(seed);
     for (std::int32_t& id : ids) id = static_cast<std::int32_t>(random() % static_cast<std::uint32_t>(vocabulary));
   }
-  HostBatch batch() const { return {ids.data(), ids.data() + 1, samples, 0, samples * length}; }
+  // In passes of `micro_batch` samples; 0: one.
+  HostBatch batch(std::int64_t micro_batch = 0) const {
+    HostBatch batch;
+    batch.shape = {samples, micro_batch > 0 ? micro_batch : samples, length};
+    batch.inputs = ids.data();
+    batch.targets = ids.data() + 1;
+    batch.valid_tokens = samples * length;
+    return batch;
+  }
 
   std::int64_t samples, length;
   std::vector<std::int32_t> ids;

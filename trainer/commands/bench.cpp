@@ -45,6 +45,39 @@ double seconds_now() {
   return std::chrono::duration<double>(std::chrono::steady_clock::now().time_since_epoch()).count();
 }
 
+// A rank's share of a batch of random tokens that fills the step's shape.
+class RandomBatch {
+ public:
+  RandomBatch(const EngineSettings& settings, Layout layout, int data_rank) {
+    const BatchShape& shape = settings.shapes.front();
+    batch_.shape = shape;
+    batch_.first_sample = data_rank * shape.samples;
+    batch_.valid_tokens = layout.data_parallel * shape.tokens();
+    std::mt19937 random(static_cast<std::uint32_t>(1 + data_rank));
+    const auto fill = [&](std::vector<std::int32_t>& ids, std::int64_t count, std::int64_t vocabulary) {
+      ids.resize(static_cast<std::size_t>(count));
+      for (std::int32_t& id : ids) id = static_cast<std::int32_t>(random() % static_cast<std::uint32_t>(vocabulary));
+    };
+    const ModelOptions& model = settings.model;
+    fill(ids_, shape.tokens() + 1, model.vocabulary_size);
+    fill(source_, shape.source_tokens(),
+         model.source_vocabulary_size > 0 ? model.source_vocabulary_size : model.vocabulary_size);
+    lengths_.assign(static_cast<std::size_t>(shape.samples), static_cast<std::int32_t>(shape.source_length));
+  }
+  HostBatch batch() const {
+    HostBatch batch = batch_;
+    batch.inputs = ids_.data();
+    batch.targets = ids_.data() + 1;
+    batch.source = source_.data();
+    batch.source_lengths = lengths_.data();
+    return batch;
+  }
+
+ private:
+  HostBatch batch_;
+  std::vector<std::int32_t> ids_, source_, lengths_;
+};
+
 // Sum over the ranks of the rate that matrix products reach alone, all ranks at once; the best of two halves of the
 // time, because a machine that is shared only ever measures too low.
 double measure_ceiling(DType act, Device& device, Mesh& mesh, double seconds) {
@@ -110,13 +143,9 @@ int bench_step(const CommandLine& line, const BenchOptions& bench, MpiSession& s
   const EngineSettings settings = engine_settings(options, layout);
   Engine engine(settings, *device, *mesh);
 
-  const std::int64_t samples = options.train.global_batch / layout.data_parallel;
-  const std::int64_t tokens = options.train.global_batch * settings.length;
-  std::mt19937 random(static_cast<std::uint32_t>(1 + mesh->data_rank()));
-  std::vector<std::int32_t> ids(static_cast<std::size_t>(samples * settings.length + 1));
-  for (std::int32_t& id : ids)
-    id = static_cast<std::int32_t>(random() % static_cast<std::uint32_t>(options.model.vocabulary_size));
-  const HostBatch batch{ids.data(), ids.data() + 1, samples, mesh->data_rank() * samples, tokens};
+  const RandomBatch random(settings, layout, mesh->data_rank());
+  const HostBatch batch = random.batch();
+  const std::int64_t tokens = batch.valid_tokens;
 
   const double before = measure_ceiling(settings.act, *device, *mesh, bench.kernels.ceiling_seconds / 2);
   std::vector<double> times;
@@ -135,10 +164,12 @@ int bench_step(const CommandLine& line, const BenchOptions& bench, MpiSession& s
 
   std::sort(times.begin(), times.end());
   const double median = times[times.size() / 2], best = times.front();
-  const FlopsPerToken flops = engine.model().flops_per_token(settings.length);
+  const FlopsPerToken flops = engine.model().flops_per_token(static_cast<double>(batch.shape.length),
+                                                             static_cast<double>(batch.shape.source_length));
   const auto rate = [&](double per_token, double seconds) { return per_token * static_cast<double>(tokens) / seconds; };
   fmt::print("{} parameters, {} samples x {} tokens per step, {}, data {} x tensor {}, {} thread{} per rank\n",
-             with_commas(engine.parameters().global_count()), options.train.global_batch, settings.length,
+             with_commas(engine.parameters().global_count()), layout.data_parallel * batch.shape.samples,
+             batch.shape.length,
              name_of(settings.act), layout.data_parallel, layout.tensor_parallel, device->threads(),
              device->threads() == 1 ? "" : "s");
   fmt::print("matmul ceiling, all ranks, same run    {:>8}FLOP/s\n", with_si_prefix(ceiling));

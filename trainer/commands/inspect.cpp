@@ -53,7 +53,7 @@ void print_parameters(const ParameterTable& table) {
     const auto& [p, times] = rows.at(pattern);
     const Initializer init = p->spec.initializer;
     const std::string start = init.kind == Initializer::Kind::normal
-                                  ? fmt::format("N(0, {:.4g})", init.standard_deviation)
+                                  ? fmt::format("N(0, {:.4g})", init.scale)
                               : init.kind == Initializer::Kind::ones ? "1"
                                                                      : "0";
     fmt::print("{:<28} {:<18} {:>6} {:>17}  {:<14} {:<16} {}\n", pattern, p->spec.shape.to_string(), times,
@@ -70,6 +70,7 @@ int inspect_config(const CommandLine& line) {
   Layout layout{static_cast<int>(std::max<std::int64_t>(options.parallel.data_parallel, 1)),
                 static_cast<int>(options.parallel.tensor_parallel)};
   const EngineSettings settings = engine_settings(options, layout);
+  const BatchShape& shape = settings.shapes.front();
 
   ParameterTable table(layout.tensor_parallel, 0);
   const std::unique_ptr<Model> model = make_model(options.model, settings.seed, table);
@@ -78,14 +79,15 @@ int inspect_config(const CommandLine& line) {
   const std::unique_ptr<Device> device = make_cpu_device(static_cast<int>(options.parallel.threads));
   const StepPlan plan = plan_step(settings, layout, 0, *device);
   fmt::print("layout: data_parallel {} x tensor_parallel {}; micro-batch {} x {} tokens, {}\n", layout.data_parallel,
-             layout.tensor_parallel, settings.micro_batch, settings.length, name_of(settings.act));
+             layout.tensor_parallel, shape.micro_batch, shape.length, name_of(settings.act));
   fmt::print("memory per rank\n");
   for (const StepPlan::Row& row : plan.rows())
     fmt::print("  {:<28} {:>12}\n", row.category, as_bytes(static_cast<double>(row.bytes)));
   fmt::print("  {:<28} {:>12}\n\n", "total", as_bytes(static_cast<double>(plan.total())));
 
-  const FlopsPerToken flops = model->flops_per_token(settings.length);
-  const double tokens = static_cast<double>(options.train.global_batch * settings.length);
+  const FlopsPerToken flops =
+      model->flops_per_token(static_cast<double>(shape.length), static_cast<double>(shape.source_length));
+  const double tokens = static_cast<double>(layout.data_parallel * shape.tokens());
   fmt::print("FLOPs per token, forward and backward (a multiply-add is two)\n");
   fmt::print("  {:<28} {:>12}\n", "matrix products", with_si_prefix(flops.matmul));
   fmt::print("  {:<28} {:>12}  {}\n", "attention, causal half", with_si_prefix(flops.attention_causal),

@@ -10,6 +10,7 @@
 #include "trainer/data/prepare.h"
 #include "trainer/format.h"
 #include "trainer/metrics/progress.h"
+#include "trainer/training/settings.h"
 
 namespace heddle {
 
@@ -116,32 +117,65 @@ void settle_vocabulary(ModelOptions& model, const RunData& data) {
 }
 
 TokenTrainingData::TokenTrainingData(const RunData& data, const Options& options, Layout layout, int data_rank)
-    : length_(options.model.context_length),
+    : shape_(full_shape(options, layout)),
       loader_(*data.train,
-              Sampler(data.train->size(), length_, SampleOrder::shuffled,
+              Sampler(data.train->size(), shape_.length, SampleOrder::shuffled,
                       static_cast<std::uint64_t>(options.train.seed)),
               BatchSlice{options.train.global_batch, data_rank, layout.data_parallel}),
       validation_(data.validation ? &*data.validation : nullptr) {
   // Held-back text shorter than one window is none.
-  if (validation_ && validation_->size() > length_)
-    validation_order_.emplace(validation_->size(), length_, SampleOrder::sequential);
+  if (validation_ && validation_->size() > shape_.length)
+    validation_order_.emplace(validation_->size(), shape_.length, SampleOrder::sequential);
 }
+
+PeriodContext TokenTrainingData::periods() const {
+  const std::int64_t batch = loader_.slice().global_batch;
+  return {batch * shape_.length,
+          static_cast<double>(loader_.sampler().windows_per_epoch()) / static_cast<double>(batch)};
+}
+
+std::int64_t TokenTrainingData::tokens_before(std::int64_t step) {
+  return step * loader_.slice().global_batch * shape_.length;
+}
+
+TrainingData::MeanLengths TokenTrainingData::mean_lengths() const { return {static_cast<double>(shape_.length), 0}; }
 
 HostBatch TokenTrainingData::batch(std::int64_t step) {
   const BatchLoader::Batch& batch = loader_.get(step);
   const BatchSlice& slice = loader_.slice();
-  return {batch.inputs.data(), batch.targets.data(), slice.samples(), slice.first_sample(),
-          slice.global_batch * length_};
+  HostBatch host;
+  host.shape = shape_;
+  host.inputs = batch.inputs.data();
+  host.targets = batch.targets.data();
+  host.first_sample = slice.first_sample();
+  host.valid_tokens = slice.global_batch * shape_.length;
+  return host;
 }
 
-std::int64_t TokenTrainingData::validation_samples() const {
-  return validation_order_ ? validation_order_->windows_per_epoch() : 0;
-}
-
-HostBatch TokenTrainingData::validation_batch(std::int64_t first, std::int64_t samples) {
-  read_windows(*validation_, *validation_order_, first, samples, validation_window_, validation_inputs_,
-               validation_targets_);
-  return {validation_inputs_.data(), validation_targets_.data(), samples, first, samples * length_};
+void TokenTrainingData::validate(std::int64_t batches, const std::function<void(const HostBatch&)>& visit) {
+  if (!validation_order_) return;
+  const BatchSlice& slice = loader_.slice();
+  const std::int64_t available = validation_order_->windows_per_epoch();
+  const std::int64_t wanted = batches > 0 ? std::min(available, batches * slice.global_batch) : available;
+  const std::int64_t begin = slice.data_rank * wanted / slice.data_ranks,
+                     end = (slice.data_rank + 1) * wanted / slice.data_ranks;
+  // Evenly spread samples: number i of `wanted` is sample i * available / wanted. Runs of neighbours go together.
+  const auto sample = [&](std::int64_t i) { return i * available / wanted; };
+  constexpr std::int64_t kMostSamples = 64;
+  for (std::int64_t i = begin; i < end;) {
+    std::int64_t n = 1;
+    while (i + n < end && n < kMostSamples && sample(i + n) == sample(i) + n) ++n;
+    read_windows(*validation_, *validation_order_, sample(i), n, validation_window_, validation_inputs_,
+                 validation_targets_);
+    HostBatch batch;
+    batch.shape = {n, shape_.micro_batch, shape_.length};
+    batch.inputs = validation_inputs_.data();
+    batch.targets = validation_targets_.data();
+    batch.first_sample = sample(i);
+    batch.valid_tokens = n * shape_.length;
+    visit(batch);
+    i += n;
+  }
 }
 
 void read_windows(const TokenDataset& dataset, const Sampler& order, std::int64_t first, std::int64_t samples,

@@ -8,11 +8,12 @@
 #include <string>
 #include <vector>
 
+#include "parallel/mesh.h"
 #include "trainer/config/options.h"
 #include "trainer/data/batch_loader.h"
 #include "trainer/data/dataset_manifest.h"
 #include "trainer/data/token_dataset.h"
-#include "trainer/training/loop.h"
+#include "trainer/training/training_data.h"
 
 namespace heddle {
 
@@ -40,13 +41,16 @@ class TokenTrainingData final : public TrainingData {
  public:
   TokenTrainingData(const RunData& data, const Options& options, Layout layout, int data_rank);
 
-  std::int64_t samples_per_epoch() const override { return loader_.sampler().windows_per_epoch(); }
+  PeriodContext periods() const override;
+  std::int64_t tokens_before(std::int64_t step) override;
+  MeanLengths mean_lengths() const override;
+  std::vector<BatchShape> largest_shapes() const override { return {shape_}; }
   HostBatch batch(std::int64_t step) override;
-  std::int64_t validation_samples() const override;
-  HostBatch validation_batch(std::int64_t first, std::int64_t samples) override;
+  bool has_validation() const override { return validation_order_.has_value(); }
+  void validate(std::int64_t batches, const std::function<void(const HostBatch&)>& visit) override;
 
  private:
-  std::int64_t length_;
+  BatchShape shape_;
   BatchLoader loader_;
   const TokenDataset* validation_;
   std::optional<Sampler> validation_order_;

@@ -1,8 +1,6 @@
 #include "trainer/models/layers.h"
 
-#include <cmath>
-
-#include "kernels/error.h"
+#include "kernels/philox.h"
 
 namespace heddle {
 
@@ -60,140 +58,36 @@ void Norm::backward(Context& context, const Tensor& dy, bool accumulate, const T
   if (bias_) context.gradient_ready(*bias_);
 }
 
-// --- SelfAttention ---
-
-namespace {
-
-// The q, k and v thirds of a packed projection [B*T, 3*H*D], as strided [B, T, H, D] views.
-struct PackedHeads {
-  Tensor q, k, v;
-};
-
-PackedHeads unpack(const Tensor& qkv, std::int64_t batch, std::int64_t heads, std::int64_t head_size) {
-  const Tensor all = qkv.view({batch, qkv.size(0) / batch, 3, heads, head_size});
-  const auto third = [&](std::int64_t i) {
-    const Tensor part = all.slice(2, i, i + 1);
-    Tensor view;
-    view.data = part.data;
-    view.dtype = part.dtype;
-    view.shape = {part.size(0), part.size(1), heads, head_size};
-    view.stride = {part.stride[0], part.stride[1], part.stride[3], part.stride[4]};
-    return view;
-  };
-  return {third(0), third(1), third(2)};
-}
-
-}  // namespace
-
-namespace {
-
-std::int64_t split_heads(const AttentionSpec& spec, int ranks) {
-  if (spec.num_heads % ranks != 0)
-    throw usage_error("{}: {} heads do not divide among tensor_parallel = {} ranks", spec.projection, spec.num_heads,
-                      ranks);
-  return spec.num_heads / ranks;
-}
-
-}  // namespace
-
-SelfAttention::SelfAttention(ParameterTable& table, const AttentionSpec& spec)
-    : spec_(spec),
-      local_heads_(split_heads(spec, table.ranks())),
-      dropout_key_(philox_key(spec.seed, "dropout/" + spec.projection)),
-      projection_(table, {spec.projection, spec.hidden_size, 3 * spec.num_heads * spec.head_size, spec.bias,
-                          spec.layout, 3, spec.projection_initializer}),
-      output_(table, {spec.output, spec.num_heads * spec.head_size, spec.hidden_size, spec.bias, spec.layout, 1,
-                      spec.output_initializer}) {}
-
-Attention SelfAttention::arguments(Context& context, const Tensor& q, const Tensor& k, const Tensor& v) const {
-  Attention a;
-  a.q = q;
-  a.k = k;
-  a.v = v;
-  a.scale = 1.0f / std::sqrt(static_cast<float>(spec_.head_size));
-  a.causal = spec_.causal;
-  a.dropout = context.dropout(spec_.dropout, dropout_key_);
-  a.first_head = static_cast<std::int32_t>(context.mesh.tensor_rank() * local_heads_);
-  return a;
-}
-
-void SelfAttention::forward(Context& context, const Tensor& x, std::int64_t batch, const Tensor& y) const {
-  const std::int64_t rows = x.size(0), length = rows / batch, width = local_heads_ * spec_.head_size;
-  Tape::Scope scope(context.tape);
-  if (context.training) context.tape.keep(x);
-  const auto keep = [&](DType dtype, Shape shape) {
-    return context.training ? context.tape.push(dtype, shape) : context.tape.scratch(dtype, shape);
-  };
-  const Tensor qkv = keep(context.act, {rows, 3 * width});
-  const Tensor heads = keep(context.act, {rows, width});
-  const Tensor log_sum_exp = keep(DType::f32, {batch, local_heads_, length});
-
-  projection_.forward(context, x, qkv);
-  const PackedHeads packed = unpack(qkv, batch, local_heads_, spec_.head_size);
-  Attention a = arguments(context, packed.q, packed.k, packed.v);
-  a.o = heads.view({batch, length, local_heads_, spec_.head_size});
-  a.log_sum_exp = log_sum_exp;
-  context.ops.attention_forward(a);
-  output_.forward(context, heads, y);
-}
-
-void SelfAttention::backward(Context& context, std::int64_t batch, const Tensor& dy, const Tensor& dx) const {
-  const std::int64_t rows = dy.size(0), length = rows / batch, width = local_heads_ * spec_.head_size;
-  Tape::Scope scope(context.tape);
-  const Tensor log_sum_exp = context.tape.pop();
-  const Tensor heads = context.tape.pop();
-  const Tensor qkv = context.tape.pop();
-  const Tensor x = context.tape.pop();
-  const Tensor d_heads = context.tape.scratch(context.act, {rows, width});
-  const Tensor d_qkv = context.tape.scratch(context.act, {rows, 3 * width});
-
-  output_.backward(context, heads, dy, d_heads);
-  const PackedHeads packed = unpack(qkv, batch, local_heads_, spec_.head_size);
-  const PackedHeads d_packed = unpack(d_qkv, batch, local_heads_, spec_.head_size);
-  Attention a = arguments(context, packed.q, packed.k, packed.v);
-  a.o = heads.view({batch, length, local_heads_, spec_.head_size});
-  a.log_sum_exp = log_sum_exp;
-  AttentionGradients g;
-  g.d_o = d_heads.view(a.o.shape);
-  g.dq = d_packed.q;
-  g.dk = d_packed.k;
-  g.dv = d_packed.v;
-  g.scratch = context.tape.scratch(
-      DType::f32,
-      {context.ops.attention_backward_scratch(batch, length, length, local_heads_, spec_.head_size)});
-  context.ops.attention_backward(a, g);
-  projection_.backward(context, x, d_qkv, dx);
-}
-
-void SelfAttention::forward_cached(Context& context, const Tensor& x, std::int64_t batch, std::int64_t first,
-                                   const KeyValueCache& cache, const Tensor& y) const {
-  const std::int64_t rows = x.size(0), length = rows / batch, width = local_heads_ * spec_.head_size;
-  Tape::Scope scope(context.tape);
-  const Tensor qkv = context.tape.scratch(context.act, {rows, 3 * width});
-  const Tensor heads = context.tape.scratch(context.act, {rows, width});
-  projection_.forward(context, x, qkv);
-  const PackedHeads packed = unpack(qkv, batch, local_heads_, spec_.head_size);
-  context.ops.copy(packed.k, cache.keys.slice(1, first, first + length));
-  context.ops.copy(packed.v, cache.values.slice(1, first, first + length));
-
-  Attention a =
-      arguments(context, packed.q, cache.keys.slice(1, 0, first + length), cache.values.slice(1, 0, first + length));
-  a.o = heads.view({batch, length, local_heads_, spec_.head_size});
-  a.log_sum_exp = context.tape.scratch(DType::f32, {batch, local_heads_, length});
-  context.ops.attention_forward(a);
-  output_.forward(context, heads, y);
-}
-
 // --- FeedForward ---
+
+Activation activation_of(FeedForwardKind kind) {
+  switch (kind) {
+    case FeedForwardKind::gelu_tanh: return Activation::gelu_tanh;
+    case FeedForwardKind::gelu_erf: return Activation::gelu_erf;
+    case FeedForwardKind::relu: return Activation::relu;
+    case FeedForwardKind::swiglu: return Activation::silu;
+  }
+  return Activation::none;
+}
 
 FeedForward::FeedForward(ParameterTable& table, const FeedForwardSpec& spec)
     : spec_(spec),
       local_ffn_(spec.ffn_size / table.ranks()),
-      up_(table, {spec.up, spec.hidden_size, (spec.gated ? 2 : 1) * spec.ffn_size, spec.bias, spec.layout,
+      dropout_key_(philox_key(spec.seed, "dropout/" + spec.up)),
+      up_(table, {{spec.up}, spec.hidden_size, (spec.gated ? 2 : 1) * spec.ffn_size, spec.bias, spec.layout,
                   spec.gated ? 2 : 1, spec.up_initializer}),
-      down_(table, {spec.down, spec.ffn_size, spec.hidden_size, spec.bias, spec.layout, 1, spec.down_initializer}) {}
+      down_(table, {{spec.down}, spec.ffn_size, spec.hidden_size, spec.bias, spec.layout, 1, spec.down_initializer}) {}
 
-void FeedForward::forward(Context& context, const Tensor& x, const Tensor& y) const {
+void FeedForward::drop(Context& context, const Flow& flow, const Tensor& inner) const {
+  Dropout dropout = context.dropout(spec_.dropout, dropout_key_);
+  if (dropout.probability == 0) return;
+  dropout.columns = spec_.ffn_size;
+  dropout.first_column = context.mesh.tensor_rank() * local_ffn_;
+  const Tensor by_sample = inner.view({flow.samples, inner.size(0) / flow.samples, local_ffn_});
+  context.ops.dropout(by_sample, dropout, by_sample);
+}
+
+void FeedForward::forward(Context& context, const Flow& flow, const Tensor& x, const Tensor& y) const {
   const std::int64_t rows = x.size(0);
   Tape::Scope scope(context.tape);
   if (!context.training && !spec_.gated) {
@@ -202,22 +96,20 @@ void FeedForward::forward(Context& context, const Tensor& x, const Tensor& y) co
     down_.forward(context, inner, y);
     return;
   }
-  const auto keep = [&](Shape shape) {
-    return context.training ? context.tape.push(context.act, shape) : context.tape.scratch(context.act, shape);
-  };
   if (context.training) context.tape.keep(x);
-  const Tensor before = keep({rows, up_.local_out()});
-  const Tensor inner = keep({rows, local_ffn_});
+  const Tensor before = keep_for_backward(context, context.act, {rows, up_.local_out()});
+  const Tensor inner = keep_for_backward(context, context.act, {rows, local_ffn_});
   if (spec_.gated) {
     up_.forward(context, x, before);
     context.ops.gated_forward(spec_.activation, before, inner);
   } else {
     up_.forward(context, x, inner, spec_.activation, before);
   }
+  drop(context, flow, inner);
   down_.forward(context, inner, y);
 }
 
-void FeedForward::backward(Context& context, const Tensor& dy, const Tensor& dx) const {
+void FeedForward::backward(Context& context, const Flow& flow, const Tensor& dy, const Tensor& dx) const {
   const std::int64_t rows = dy.size(0);
   Tape::Scope scope(context.tape);
   const Tensor inner = context.tape.pop();
@@ -225,6 +117,7 @@ void FeedForward::backward(Context& context, const Tensor& dy, const Tensor& dx)
   const Tensor x = context.tape.pop();
   const Tensor d_inner = context.tape.scratch(context.act, {rows, local_ffn_});
   down_.backward(context, inner, dy, d_inner);
+  drop(context, flow, d_inner);
   if (spec_.gated) {
     const Tensor d_before = context.tape.scratch(context.act, {rows, up_.local_out()});
     context.ops.gated_backward(spec_.activation, before, d_inner, d_before);

@@ -1,14 +1,13 @@
-// The blocks that models are built from: normalisation, attention and feed-forward sub-layers. When training, each
-// forward keeps on the tape what its backward pops, its input included; the input's and output's memory belongs to
-// the caller and must last until that backward.
+// What blocks are built from beside attention: normalisation, the feed-forward sub-layer and the residual connection.
+// When training, each forward keeps on the tape what its backward pops, its input included; the input's and output's
+// memory belongs to the caller and must last until that backward.
 #pragma once
 
 #include <string>
 
-#include "parallel/context.h"
-#include "parallel/linear.h"
 #include "parallel/parameters.h"
 #include "trainer/config/options.h"
+#include "trainer/models/sub_layer.h"
 
 namespace heddle {
 
@@ -36,47 +35,6 @@ class Norm {
   Parameter* bias_ = nullptr;
 };
 
-// Keys and values of the tokens seen so far, for decoding. [B, capacity, local heads, D] each.
-struct KeyValueCache {
-  Tensor keys, values;
-};
-
-struct AttentionSpec {
-  std::string projection, output;  // names of the packed Q|K|V projection and of the output projection
-  std::int64_t hidden_size = 0, num_heads = 0, head_size = 0;
-  bool causal = true;
-  bool bias = true;
-  WeightLayout layout = WeightLayout::in_out;
-  float dropout = 0;
-  std::uint64_t seed = 0;
-  Initializer projection_initializer, output_initializer;
-};
-
-// Multi-head self-attention with the heads dealt to the tensor-parallel ranks.
-class SelfAttention {
- public:
-  SelfAttention(ParameterTable& table, const AttentionSpec& spec);
-
-  // x [B*T, C] -> y [B*T, C], without the output bias (see output()).
-  void forward(Context& context, const Tensor& x, std::int64_t batch, const Tensor& y) const;
-  void backward(Context& context, std::int64_t batch, const Tensor& dy, const Tensor& dx) const;
-  // The tokens at positions [first, first + T) of each row; their keys and values join the cache.
-  void forward_cached(Context& context, const Tensor& x, std::int64_t batch, std::int64_t first,
-                      const KeyValueCache& cache, const Tensor& y) const;
-
-  std::int64_t local_heads() const { return local_heads_; }
-  const RowParallelLinear& output() const { return output_; }
-
- private:
-  Attention arguments(Context& context, const Tensor& q, const Tensor& k, const Tensor& v) const;
-
-  AttentionSpec spec_;
-  std::int64_t local_heads_;
-  std::uint64_t dropout_key_;
-  ColumnParallelLinear projection_;
-  RowParallelLinear output_;
-};
-
 struct FeedForwardSpec {
   std::string up, down;  // names of the two projections
   std::int64_t hidden_size = 0, ffn_size = 0;
@@ -84,23 +42,29 @@ struct FeedForwardSpec {
   bool gated = false;  // activation(gate) * up, both packed in the first projection (SwiGLU for silu)
   bool bias = true;
   WeightLayout layout = WeightLayout::in_out;
+  float dropout = 0;  // behind the activation
+  std::uint64_t seed = 0;
   Initializer up_initializer, down_initializer;
 };
 
+Activation activation_of(FeedForwardKind kind);  // of the gate for swiglu
+
 // Position-wise feed-forward network, its inner width split over the tensor-parallel ranks.
-class FeedForward {
+class FeedForward final : public SubLayer {
  public:
   FeedForward(ParameterTable& table, const FeedForwardSpec& spec);
 
-  // x [N, C] -> y [N, C], without the output bias (see output()).
-  void forward(Context& context, const Tensor& x, const Tensor& y) const;
-  void backward(Context& context, const Tensor& dy, const Tensor& dx) const;
-
-  const RowParallelLinear& output() const { return down_; }
+  void forward(Context& context, const Flow& flow, const Tensor& x, const Tensor& y) const override;
+  void backward(Context& context, const Flow& flow, const Tensor& dy, const Tensor& dx) const override;
+  const RowParallelLinear& output() const override { return down_; }
 
  private:
+  // inner = dropout(inner), also its own backward.
+  void drop(Context& context, const Flow& flow, const Tensor& inner) const;
+
   FeedForwardSpec spec_;
   std::int64_t local_ffn_;
+  std::uint64_t dropout_key_;
   ColumnParallelLinear up_;
   RowParallelLinear down_;
 };

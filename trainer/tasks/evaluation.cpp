@@ -15,7 +15,13 @@ constexpr std::int64_t kTokensPerPass = 2048;
 
 Batch batch_of(void* ids, void* positions, void* targets, std::int64_t samples, std::int64_t length) {
   const auto tokens = [&](void* data) { return Tensor(data, DType::i32, {samples * length}); };
-  return {samples, length, tokens(ids), tokens(positions), tokens(targets)};
+  Batch batch;
+  batch.samples = samples;
+  batch.length = length;
+  batch.ids = tokens(ids);
+  batch.positions = tokens(positions);
+  batch.targets = tokens(targets);
+  return batch;
 }
 
 std::size_t evaluation_bytes(Model& model, Device& planned, Mesh& mesh, DType act, std::int64_t samples) {

@@ -35,7 +35,7 @@ std::size_t decoding_bytes(Model& model, Device& planned, Mesh& mesh, DType act,
   Tape tape;
   Context context = inference_context(*device, *plan_mesh, tape, act);
   const Memory none;
-  const std::unique_ptr<DecodingState> state = model.make_decoding_state(context, samples);
+  const std::unique_ptr<DecodingState> state = model.make_decoding_state(context, {samples, model.context_length()});
   model.decode(context, *state, batch_of(none, none, samples, model.context_length()), 0,
                logits_tensor(none, model, mesh, samples));
   return tape.peak_bytes();
@@ -56,7 +56,7 @@ Generator::Generator(Model& model, Device& device, Mesh& mesh, DType act, std::i
   const auto rows = static_cast<std::size_t>(mesh.layout().tensor_parallel * model.local_vocabulary_rows());
   device_logits_ = device.allocate(static_cast<std::size_t>(samples) * rows * 4);
   Context context = inference_context(device, mesh, tape_, act);
-  state_ = model.make_decoding_state(context, samples);
+  state_ = model.make_decoding_state(context, {samples, model.context_length()});
 }
 
 Generator::~Generator() = default;

@@ -22,34 +22,87 @@ struct Scalars {
   std::uint32_t step;  // for dropout
 };
 
-// A step's input is one piece of memory, copied at once: scalars, ids, targets.
-struct StepLayout {
-  explicit StepLayout(const EngineSettings& s) : tokens(s.samples * s.length) {}
+// A step's input is one piece of memory, copied at once: scalars, then arrays of i32.
+class StepLayout {
+ public:
+  explicit StepLayout(const BatchShape& shape) : shape_(shape) {}
 
-  std::int64_t tokens;
+  std::size_t bytes() const { return kFront + static_cast<std::size_t>(3 * shape_.tokens() + 2 * shape_.source_tokens() + source_samples()) * 4; }
+  static Scalars* scalars(const Memory& memory) { return static_cast<Scalars*>(memory.data()); }
+
+  // Host memory: the batch and the positions that belong to it.
+  void fill(const Memory& host, const HostBatch& batch, std::int64_t first, std::int64_t samples) const {
+    const auto copy = [&](const std::int32_t* from, std::int64_t each, std::int32_t* to) {
+      std::copy_n(from + first * each, samples * each, to);
+    };
+    const auto count = [](std::int32_t* to, std::int64_t tokens, std::int64_t length) {
+      for (std::int64_t i = 0; i < tokens; ++i) to[i] = static_cast<std::int32_t>(i % length);
+    };
+    copy(batch.inputs, shape_.length, ids(host));
+    copy(batch.targets, shape_.length, targets(host));
+    count(positions(host), shape_.tokens(), shape_.length);
+    if (shape_.source_length == 0) return;
+    copy(batch.source, shape_.source_length, source_ids(host));
+    count(source_positions(host), shape_.source_tokens(), shape_.source_length);
+    copy(batch.source_lengths, 1, source_lengths(host));
+  }
+
+  // Samples [first, first + samples) in device memory.
+  Batch batch(const Memory& device, std::int64_t first, std::int64_t samples) const {
+    const auto tensor = [&](std::int32_t* data, std::int64_t each) {
+      return Tensor(data + first * each, DType::i32, {samples * each});
+    };
+    Batch batch;
+    batch.samples = samples;
+    batch.length = shape_.length;
+    batch.ids = tensor(ids(device), shape_.length);
+    batch.targets = tensor(targets(device), shape_.length);
+    batch.positions = tensor(positions(device), shape_.length);
+    batch.source_length = shape_.source_length;
+    if (shape_.source_length == 0) return batch;
+    batch.source_ids = tensor(source_ids(device), shape_.source_length);
+    batch.source_positions = tensor(source_positions(device), shape_.source_length);
+    batch.source_lengths = tensor(source_lengths(device), 1);
+    return batch;
+  }
+
+ private:
   static constexpr std::size_t kFront = 256;  // keeps what follows aligned
   static_assert(sizeof(Scalars) <= kFront);
 
-  std::size_t bytes() const { return kFront + 2 * static_cast<std::size_t>(tokens) * 4; }
-  static Scalars* scalars(const Memory& memory) { return static_cast<Scalars*>(memory.data()); }
+  std::int64_t source_samples() const { return shape_.source_length > 0 ? shape_.samples : 0; }
   std::int32_t* ids(const Memory& memory) const {
     return reinterpret_cast<std::int32_t*>(static_cast<char*>(memory.data()) + kFront);
   }
-  std::int32_t* targets(const Memory& memory) const { return ids(memory) + tokens; }
+  std::int32_t* targets(const Memory& memory) const { return ids(memory) + shape_.tokens(); }
+  std::int32_t* positions(const Memory& memory) const { return targets(memory) + shape_.tokens(); }
+  std::int32_t* source_ids(const Memory& memory) const { return positions(memory) + shape_.tokens(); }
+  std::int32_t* source_positions(const Memory& memory) const { return source_ids(memory) + shape_.source_tokens(); }
+  std::int32_t* source_lengths(const Memory& memory) const {
+    return source_positions(memory) + shape_.source_tokens();
+  }
+
+  BatchShape shape_;
 };
 
 Tensor bytes_at(void* data, std::size_t bytes) { return Tensor(data, DType::u8, {static_cast<std::int64_t>(bytes)}); }
 
-EngineSettings completed(EngineSettings settings) {
-  if (settings.samples == 0) settings.samples = settings.micro_batch;
-  assert(settings.samples % settings.micro_batch == 0);
-  return settings;
-}
+// Graphs hold memory of their own on a GPU; a shape that is seldom seen is recorded again.
+constexpr std::size_t kMostRecordings = 64;
 
 }  // namespace
 
+StepMemory step_memory(const std::vector<BatchShape>& shapes) {
+  StepMemory memory;
+  for (const BatchShape& shape : shapes) {
+    memory.input = std::max(memory.input, StepLayout(shape).bytes());
+    memory.losses = std::max(memory.losses, static_cast<std::size_t>(shape.micro_batch * shape.length) * 4);
+  }
+  return memory;
+}
+
 Engine::Engine(const EngineSettings& settings, Device& device, Mesh& mesh)
-    : settings_(completed(settings)),
+    : settings_(settings),
       device_(device),
       mesh_(mesh),
       parameters_(mesh.layout().tensor_parallel, mesh.tensor_rank()) {
@@ -60,23 +113,14 @@ Engine::Engine(const EngineSettings& settings, Device& device, Mesh& mesh)
   reducer_ = std::make_unique<GradientReducer>(parameters_, mesh.data(), device, settings.reducer);
   optimizer_ = std::make_unique<Optimizer>(parameters_, mesh, device, settings.optimizer);
 
-  const std::int64_t count = settings.micro_batch * settings.length;
-  const auto bytes = static_cast<std::size_t>(count) * 4;
-  const StepLayout layout(settings_);
-  input_ = device.allocate(layout.bytes());
-  positions_ = device.allocate(bytes);
-  losses_ = device.allocate(bytes);
+  const StepMemory memory = step_memory(settings_.shapes);
+  input_ = device.allocate(memory.input);
+  losses_ = device.allocate(memory.losses);
   for (InFlight& slot : in_flight_) {
-    slot.input = device.allocate_host(layout.bytes());
+    slot.input = device.allocate_host(memory.input);
     slot.output = device.allocate_host(sizeof(Scalars));
     slot.done = device.make_event();
   }
-
-  std::vector<std::int32_t> positions(static_cast<std::size_t>(count));
-  for (std::int64_t i = 0; i < count; ++i)
-    positions[static_cast<std::size_t>(i)] = static_cast<std::int32_t>(i % settings.length);
-  device.copy_to_device(device.compute_stream(), Tensor(positions_.data(), DType::i32, {count}), positions.data());
-  device.compute_stream().synchronize();
 }
 
 Context Engine::context(bool training) {
@@ -88,48 +132,26 @@ Context Engine::context(bool training) {
                  .reducer = training ? reducer_.get() : nullptr,
                  .training = training,
                  .recompute_blocks = training && settings_.recompute_blocks,
+                 .label_smoothing = training ? settings_.label_smoothing : 0.0f,
                  .step = &StepLayout::scalars(input_)->step};
 }
 
-// Samples [first, first + samples) of the input in device memory.
-Batch Engine::micro_batch(std::int64_t first, std::int64_t samples) const {
-  const StepLayout layout(settings_);
-  const std::int64_t count = samples * settings_.length, offset = first * settings_.length;
-  Batch micro;
-  micro.samples = samples;
-  micro.length = settings_.length;
-  micro.ids = Tensor(layout.ids(input_) + offset, DType::i32, {count});
-  micro.targets = Tensor(layout.targets(input_) + offset, DType::i32, {count});
-  micro.positions = Tensor(positions_.data(), DType::i32, {count});
-  return micro;
-}
-
 void Engine::step(std::int64_t step, const HostBatch& batch, double learning_rate) {
-  assert(batch.samples == settings_.samples);
+  assert(batch.shape.samples % batch.shape.micro_batch == 0);
   const ProfilerRange range("step");
   InFlight& slot = in_flight_[static_cast<std::size_t>(step) % in_flight_.size()];
   settle(slot);
 
-  const StepLayout layout(settings_);
+  const StepLayout layout(batch.shape);
+  assert(layout.bytes() <= input_.bytes());
   *layout.scalars(slot.input) = {0.0, 0.0, optimizer_->scalars(step + 1, learning_rate),
                                  1.0f / static_cast<float>(std::max<std::int64_t>(batch.valid_tokens, 1)),
                                  static_cast<std::uint32_t>(step)};
-  std::copy_n(batch.inputs, layout.tokens, layout.ids(slot.input));
-  std::copy_n(batch.targets, layout.tokens, layout.targets(slot.input));
+  layout.fill(slot.input, batch, 0, batch.shape.samples);
 
   Stream& stream = device_.compute_stream();
   device_.copy_to_device(stream, bytes_at(input_.data(), layout.bytes()), slot.input.data());
-  first_sample_ = batch.first_sample;
-  // The first step runs as it is: libraries choose and set up what a recording may not.
-  if (graph_) {
-    graph_->launch(stream);
-  } else if (warm_ && settings_.graph && device_.has_graphs() && mesh_.capturable()) {
-    graph_ = device_.capture([&] { queue_step(); });
-    graph_->launch(stream);
-  } else {
-    queue_step();
-    warm_ = true;
-  }
+  run_step(batch.shape, batch.first_sample);
   device_.copy_to_host(stream, slot.output.data(), bytes_at(input_.data(), sizeof(Scalars)));
   stream.record(*slot.done);
   slot.step = step;
@@ -138,19 +160,39 @@ void Engine::step(std::int64_t step, const HostBatch& batch, double learning_rat
   if (!device_.asynchronous()) settle(slot);
 }
 
+// As a recording, from the second step of its shape on: in the first, libraries choose and set up what a recording may
+// not.
+void Engine::run_step(const BatchShape& shape, std::int64_t first_sample) {
+  if (!settings_.graph || !device_.has_graphs() || !mesh_.capturable()) return queue_step(shape, first_sample);
+  const auto [found, is_new] = recordings_.try_emplace({shape, first_sample});
+  Recording& recording = found->second;
+  recording.last_use = ++uses_;
+  if (is_new) {
+    queue_step(shape, first_sample);
+    if (recordings_.size() > kMostRecordings)
+      recordings_.erase(std::min_element(recordings_.begin(), recordings_.end(), [](const auto& a, const auto& b) {
+        return a.second.last_use < b.second.last_use;
+      }));
+    return;
+  }
+  if (!recording.graph) recording.graph = device_.capture([&] { queue_step(shape, first_sample); });
+  recording.graph->launch(device_.compute_stream());
+}
+
 // Everything between the input in device memory and the parameters after the update. Reads nothing of the host that
 // changes from step to step, so that a recording of it can be replayed.
-void Engine::queue_step() {
+void Engine::queue_step(const BatchShape& shape, std::int64_t first_sample) {
+  const StepLayout layout(shape);
   Scalars* const scalars = StepLayout::scalars(input_);
   device_.ops().fill(parameters_.flat_gradients(), 0.0f);
 
   Context c = context(/*training=*/true);
-  const Tensor losses(losses_.data(), DType::f32, {settings_.micro_batch * settings_.length});
-  for (std::int64_t first = 0; first < settings_.samples; first += settings_.micro_batch) {
-    c.first_sample = static_cast<std::uint32_t>(first_sample_ + first);
+  const Tensor losses(losses_.data(), DType::f32, {shape.micro_batch * shape.length});
+  for (std::int64_t first = 0; first < shape.samples; first += shape.micro_batch) {
+    c.first_sample = static_cast<std::uint32_t>(first_sample + first);
     const ProfilerRange range("micro-batch");
-    reducer_->begin(/*last_micro_batch=*/first + settings_.micro_batch >= settings_.samples);
-    model_->train(c, micro_batch(first, settings_.micro_batch), &scalars->loss_scale, losses);
+    reducer_->begin(/*last_micro_batch=*/first + shape.micro_batch >= shape.samples);
+    model_->train(c, layout.batch(input_, first, shape.micro_batch), &scalars->loss_scale, losses);
     c.ops.sum(losses, &scalars->loss_sum);
   }
   const ProfilerRange range("reduction and update");
@@ -196,29 +238,33 @@ void Engine::finish() {
 
 void Engine::use_graph(bool use) {
   settings_.graph = use;
-  if (!use) graph_.reset();
+  if (!use) recordings_.clear();
 }
 
 double Engine::evaluate(const HostBatch& batch) {
   const ProfilerRange range("evaluation");
+  finish();  // a step's input and result are this memory
   Stream& stream = device_.compute_stream();
+  InFlight& slot = in_flight_.front();
   Scalars* const scalars = StepLayout::scalars(input_);
-  Scalars host{};
-  device_.copy_to_device(stream, bytes_at(scalars, sizeof host), &host);
+  double sum = 0;
   Context c = context(/*training=*/false);
-  for (std::int64_t first = 0; first < batch.samples; first += settings_.micro_batch) {
-    const std::int64_t samples = std::min(settings_.micro_batch, batch.samples - first);
-    const std::int64_t offset = first * settings_.length;
-    const Batch micro = micro_batch(0, samples);
-    device_.copy_to_device(stream, micro.ids, batch.inputs + offset);
-    device_.copy_to_device(stream, micro.targets, batch.targets + offset);
-    const Tensor losses(losses_.data(), DType::f32, {samples * settings_.length});
-    model_->evaluate(c, micro, losses);
+  for (std::int64_t first = 0; first < batch.shape.samples; first += batch.shape.micro_batch) {
+    BatchShape pass = batch.shape;
+    pass.samples = pass.micro_batch = std::min(batch.shape.micro_batch, batch.shape.samples - first);
+    const StepLayout layout(pass);
+    assert(layout.bytes() <= input_.bytes());
+    *layout.scalars(slot.input) = {};
+    layout.scalars(slot.input)->loss_sum = sum;
+    layout.fill(slot.input, batch, first, pass.samples);
+    device_.copy_to_device(stream, bytes_at(input_.data(), layout.bytes()), slot.input.data());
+    const Tensor losses(losses_.data(), DType::f32, {pass.samples * pass.length});
+    model_->evaluate(c, layout.batch(input_, 0, pass.samples), losses);
     c.ops.sum(losses, &scalars->loss_sum);
+    device_.copy_to_host(stream, &sum, Tensor(&scalars->loss_sum, DType::f64, {1}));
+    stream.synchronize();  // the host's memory is filled again
   }
-  device_.copy_to_host(stream, &host, bytes_at(scalars, sizeof host));
-  stream.synchronize();
-  return host.loss_sum;
+  return sum;
 }
 
 }  // namespace heddle

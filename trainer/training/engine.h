@@ -4,7 +4,10 @@
 
 #include <array>
 #include <cstdint>
+#include <map>
 #include <memory>
+#include <utility>
+#include <vector>
 
 #include "kernels/device.h"
 #include "parallel/context.h"
@@ -14,6 +17,7 @@
 #include "parallel/tape.h"
 #include "trainer/models/model.h"
 #include "trainer/optim/optimizer.h"
+#include "trainer/training/training_data.h"
 
 namespace heddle {
 
@@ -22,22 +26,19 @@ struct EngineSettings {
   DType act = DType::f32;
   std::uint64_t seed = 0;
   bool recompute_blocks = false;
-  std::int64_t micro_batch = 1;  // samples per pass on this rank
-  std::int64_t samples = 0;      // of this rank in a step, a multiple of the micro-batch; 0: one micro-batch
-  std::int64_t length = 1;       // tokens per sample
+  float label_smoothing = 0;  // in training alone
+  // Memory is made for these and all smaller ones (TrainingData::largest_shapes).
+  std::vector<BatchShape> shapes;
   OptimizerSettings optimizer;
   GradientReducer::Settings reducer;
   bool graph = true;  // where the device has graphs: record the step once and replay it
 };
 
-// This rank's slice of a global batch, in host memory: samples [first_sample, first_sample + samples) of it.
-struct HostBatch {
-  const std::int32_t* inputs = nullptr;   // [samples, length]
-  const std::int32_t* targets = nullptr;  // [samples, length]; negative: not counted
-  std::int64_t samples = 0;
-  std::int64_t first_sample = 0;
-  std::int64_t valid_tokens = 0;  // targets that count, of the whole global batch
+// Bytes of what a step of any of these shapes reads and leaves beside the activations.
+struct StepMemory {
+  std::size_t input = 0, losses = 0;
 };
+StepMemory step_memory(const std::vector<BatchShape>& shapes);
 
 class Engine {
  public:
@@ -48,8 +49,7 @@ class Engine {
     double loss = 0;           // mean over the valid tokens of the global batch, before the update
     double gradient_norm = 0;  // before clipping
   };
-  // Queues update number `step` (from 0) with settings.samples samples, and returns: the host waits only for the step
-  // before the last. A step whose loss or norm is not finite changes no parameter, and no later one does; it is
+  // Queues update number `step` (from 0), and returns: the host waits only for the step before the last. A step whose loss or norm is not finite changes no parameter, and no later one does; it is
   // thrown as an Error, on all ranks alike, by a later call of step() or finish() (on a device that does not run
   // beside the host by this one).
   void step(std::int64_t step, const HostBatch& batch, double learning_rate);
@@ -60,7 +60,7 @@ class Engine {
   // Waits for all steps; throws if one of them was not finite.
   void finish();
 
-  // Sum of the losses of this rank's tokens; no dropout. Any number of samples.
+  // Sum of the losses of this rank's tokens; no dropout, no smoothing. Any number of samples, micro_batch at a time.
   double evaluate(const HostBatch& batch);
 
   ParameterTable& parameters() { return parameters_; }
@@ -69,8 +69,8 @@ class Engine {
 
  private:
   Context context(bool training);
-  Batch micro_batch(std::int64_t first, std::int64_t samples) const;
-  void queue_step();
+  void queue_step(const BatchShape& shape, std::int64_t first_sample);
+  void run_step(const BatchShape& shape, std::int64_t first_sample);
   struct InFlight;
   StepResult result_of(const InFlight& step) const;
   void settle(InFlight& step);
@@ -92,13 +92,18 @@ class Engine {
   Tape tape_;
   std::unique_ptr<GradientReducer> reducer_;
   std::unique_ptr<Optimizer> optimizer_;
-  Memory input_;              // of a whole step (StepLayout in engine.cpp)
-  Memory positions_, losses_;  // of one micro-batch
+  Memory input_;   // of a whole step (StepLayout in engine.cpp)
+  Memory losses_;  // of one micro-batch
   std::array<InFlight, 2> in_flight_;
   InFlight* last_ = nullptr;
-  std::int64_t first_sample_ = 0;  // of this rank in the global batch: the same in every step
-  std::unique_ptr<Graph> graph_;
-  bool warm_ = false;  // a step has run without being recorded
+
+  // Steps of one shape are recorded once; those of the shapes used last are kept.
+  struct Recording {
+    std::unique_ptr<Graph> graph;  // null: a step has run without being recorded
+    std::int64_t last_use = 0;
+  };
+  std::map<std::pair<BatchShape, std::int64_t>, Recording> recordings_;  // by shape and first sample
+  std::int64_t uses_ = 0;
 };
 
 }  // namespace heddle

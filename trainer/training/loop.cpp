@@ -24,12 +24,6 @@ double seconds_since(Clock::time_point start) { return std::chrono::duration<dou
 
 constexpr std::int64_t kNoEnd = std::numeric_limits<std::int64_t>::max();
 
-PeriodContext period_context(const TrainingRun& run) {
-  const std::int64_t batch = run.options.train.global_batch;
-  return {batch * run.options.model.context_length,
-          static_cast<double>(run.data.samples_per_epoch()) / static_cast<double>(batch)};
-}
-
 Schedule schedule_of(const TrainingRun& run, const PeriodContext& context, std::int64_t total_steps) {
   const OptimizerOptions& o = run.options.optimizer;
   Schedule schedule;
@@ -48,19 +42,24 @@ Schedule schedule_of(const TrainingRun& run, const PeriodContext& context, std::
   return schedule;
 }
 
+double flops_per_token(const TrainingRun& run) {
+  const TrainingData::MeanLengths lengths = run.data.mean_lengths();
+  return run.engine.model().flops_per_token(lengths.length, lengths.source_length).causal();
+}
+
 // The state of one call of train(): what happens between steps, in order.
 class Loop {
  public:
   Loop(const TrainingRun& run, TrainingState state)
       : run_(run),
         state_(state),
-        context_(period_context(run)),
+        context_(run.data.periods()),
         total_steps_(run.options.train.length.is_time() ? kNoEnd : run.options.train.length.steps(context_)),
         schedule_(schedule_of(run, context_, total_steps_)),
         log_(run.options.log.log_every, context_),
         validate_(run.options.evaluation.validate_every, context_),
         save_(run.options.checkpoint.save_every, context_),
-        flops_per_token_(run.engine.model().flops_per_token(run.options.model.context_length).causal()),
+        flops_per_token_(flops_per_token(run)),
         start_(Clock::now()),
         last_record_(start_),
         last_record_step_(state.step) {
@@ -95,7 +94,7 @@ class Loop {
 
  private:
   bool rank0() const { return run_.mesh.rank() == 0; }
-  std::int64_t tokens() const { return state_.step * context_.tokens_per_step; }
+  std::int64_t tokens() const { return run_.data.tokens_before(state_.step); }
 
   // Ends for a reason, which is kept for the person.
   bool finished() {
@@ -127,9 +126,10 @@ class Loop {
     record.loss = result.loss;
     record.learning_rate = rate;
     record.gradient_norm = result.gradient_norm;
-    const double steps = static_cast<double>(state_.step - last_record_step_);
-    record.step_seconds = seconds_since(last_record_) / steps;
-    record.tokens_per_second = static_cast<double>(context_.tokens_per_step) / *record.step_seconds;
+    const double steps = static_cast<double>(state_.step - last_record_step_), seconds = seconds_since(last_record_);
+    record.step_seconds = seconds / steps;
+    record.tokens_per_second =
+        static_cast<double>(record.tokens - run_.data.tokens_before(last_record_step_)) / seconds;
     if (run_.peak_flops > 0) record.mfu = flops_per_token_ * *record.tokens_per_second / run_.peak_flops;
     last_record_ = Clock::now();
     last_record_step_ = state_.step;
@@ -138,7 +138,7 @@ class Loop {
   }
 
   bool validation_is_due() {
-    if (run_.data.validation_samples() == 0 || run_.options.evaluation.validate_every.is_zero()) return false;
+    if (!run_.data.has_validation() || run_.options.evaluation.validate_every.is_zero()) return false;
     return validate_.due(state_.step, tokens(), seconds_) || state_.step == total_steps_;
   }
 
@@ -146,8 +146,8 @@ class Loop {
     run_.engine.finish();
     run_.session.set_progress(state_.step, "validation");
     const Clock::time_point begin = Clock::now();
-    const double loss = validation_loss(run_.engine, run_.data, run_.mesh, run_.options.train.global_batch,
-                                        run_.options.evaluation.validation_batches);
+    const double loss =
+        validation_loss(run_.engine, run_.data, run_.mesh, run_.options.evaluation.validation_batches);
     end_.last_validation_loss = loss;
     is_best_ = loss < state_.best_validation_loss;
     if (is_best_) {
@@ -228,25 +228,12 @@ class Loop {
 
 TrainingEnd train(const TrainingRun& run, TrainingState state) { return Loop(run, state).run(); }
 
-double validation_loss(Engine& engine, TrainingData& data, Mesh& mesh, std::int64_t global_batch,
-                       std::int64_t batches) {
-  const std::int64_t available = data.validation_samples();
-  const std::int64_t wanted = batches > 0 ? std::min(available, batches * global_batch) : available;
-  const std::int64_t ranks = mesh.layout().data_parallel, rank = mesh.data_rank();
-  const std::int64_t begin = rank * wanted / ranks, end = (rank + 1) * wanted / ranks;
-  // Evenly spread samples: number i of `wanted` is sample i * available / wanted. Runs of neighbours go together.
-  const auto sample = [&](std::int64_t i) { return i * available / wanted; };
-  constexpr std::int64_t kMostSamples = 64;
-
+double validation_loss(Engine& engine, TrainingData& data, Mesh& mesh, std::int64_t batches) {
   double sums[2] = {0, 0};  // losses, tokens
-  for (std::int64_t i = begin; i < end;) {
-    std::int64_t n = 1;
-    while (i + n < end && n < kMostSamples && sample(i + n) == sample(i) + n) ++n;
-    const HostBatch batch = data.validation_batch(sample(i), n);
+  data.validate(batches, [&](const HostBatch& batch) {
     sums[0] += engine.evaluate(batch);
     sums[1] += static_cast<double>(batch.valid_tokens);
-    i += n;
-  }
+  });
   mesh.data().all_reduce_host(sums, 2, Reduction::sum, "validation loss");
   return sums[0] / std::max(sums[1], 1.0);
 }

@@ -13,21 +13,6 @@
 
 namespace heddle {
 
-// Where batches come from; this rank's part of each.
-class TrainingData {
- public:
-  virtual ~TrainingData() = default;
-  virtual std::int64_t samples_per_epoch() const = 0;
-  // This rank's slice of the global batch of a step. Valid until the next call. Asking for another step than the
-  // next is allowed (resume).
-  virtual HostBatch batch(std::int64_t step) = 0;
-
-  // Held-back samples, in order; 0 if there are none.
-  virtual std::int64_t validation_samples() const = 0;
-  // valid_tokens of this batch alone.
-  virtual HostBatch validation_batch(std::int64_t first, std::int64_t samples) = 0;
-};
-
 // What a checkpoint keeps beside the tensors; everything else follows from the step.
 struct TrainingState {
   std::int64_t step = 0;                   // updates made
@@ -66,7 +51,6 @@ void load_weights(const std::filesystem::path& path, ParameterTable& parameters,
 
 // Mean loss per token over the held-back samples (at most `batches` global batches of them, evenly spread; 0: all).
 // Collective.
-double validation_loss(Engine& engine, TrainingData& data, Mesh& mesh, std::int64_t global_batch,
-                       std::int64_t batches);
+double validation_loss(Engine& engine, TrainingData& data, Mesh& mesh, std::int64_t batches);
 
 }  // namespace heddle

@@ -8,9 +8,17 @@ namespace heddle {
 
 namespace {
 
-Batch planned_batch(std::int64_t samples, std::int64_t length) {
-  const Tensor tokens(nullptr, DType::i32, {samples * length});
-  return {samples, length, tokens, tokens, tokens};
+Batch planned_batch(const BatchShape& shape) {
+  const auto tokens = [&](std::int64_t each) { return Tensor(nullptr, DType::i32, {shape.micro_batch * each}); };
+  Batch batch;
+  batch.samples = shape.micro_batch;
+  batch.length = shape.length;
+  batch.ids = batch.positions = batch.targets = tokens(shape.length);
+  batch.source_length = shape.source_length;
+  if (shape.source_length == 0) return batch;
+  batch.source_ids = batch.source_positions = tokens(shape.source_length);
+  batch.source_lengths = tokens(1);
+  return batch;
 }
 
 }  // namespace
@@ -30,25 +38,29 @@ StepPlan plan_step(const EngineSettings& settings, Layout layout, int rank, Devi
                   .act = settings.act,
                   .training = true,
                   .recompute_blocks = settings.recompute_blocks};
-  const Batch batch = planned_batch(settings.micro_batch, settings.length);
-  const Tensor losses(nullptr, DType::f32, {settings.micro_batch * settings.length});
   const float scale = 1;
   const std::uint32_t step = 0;
   context.step = &step;
-  model->train(context, batch, &scale, losses);
-
   StepPlan plan;
-  plan.flops = static_cast<double>(device->totals().all().flops);
-  context.training = context.recompute_blocks = false;
-  model->evaluate(context, batch, losses);
+  for (const BatchShape& shape : settings.shapes) {
+    const Batch batch = planned_batch(shape);
+    const Tensor losses(nullptr, DType::f32, {shape.micro_batch * shape.length});
+    device->reset_totals();
+    context.training = true;
+    context.recompute_blocks = settings.recompute_blocks;
+    model->train(context, batch, &scale, losses);
+    plan.flops = std::max(plan.flops, static_cast<double>(device->totals().all().flops));
+    context.training = context.recompute_blocks = false;
+    model->evaluate(context, batch, losses);
+    plan.workspace_bytes = std::max(plan.workspace_bytes, device->largest_matmul_workspace());
+  }
 
   plan.parameters = table.bytes(settings.act, ParameterTable::Purpose::training);
   plan.activation_bytes = tape.peak_bytes();
-  plan.workspace_bytes = device->largest_matmul_workspace();
   if (settings.reducer.wire != DType::f32 && layout.data_parallel > 1)
     plan.wire_bytes = static_cast<std::size_t>(table.flat_count()) * size_of(settings.reducer.wire);
-  const std::int64_t samples = std::max(settings.samples, settings.micro_batch);
-  plan.batch_bytes = static_cast<std::size_t>((samples + settings.micro_batch) * settings.length) * 2 * 4;
+  const StepMemory memory = step_memory(settings.shapes);
+  plan.batch_bytes = memory.input + memory.losses;
   return plan;
 }
 
@@ -61,6 +73,7 @@ std::vector<StepPlan::Row> StepPlan::rows() const {
   add("parameters (fp32 master)", parameters.master);
   add("gradients (fp32)", parameters.gradients);
   add("AdamW moments (fp32)", parameters.moments);
+  add("positions", parameters.constants);
   add("activations", activation_bytes);
   add("work space of matmul", workspace_bytes);
   add("gradients on the wire", wire_bytes);

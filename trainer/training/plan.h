@@ -17,8 +17,8 @@ struct StepPlan {
   std::size_t activation_bytes = 0;  // peak of the tape in training and evaluation
   std::size_t workspace_bytes = 0;   // of the matrix products
   std::size_t wire_bytes = 0;        // gradient buckets in a wire type other than f32
-  std::size_t batch_bytes = 0;       // token ids and targets of a step, positions and losses of a micro-batch
-  double flops = 0;                  // of one micro-batch on this rank, recomputation included
+  std::size_t batch_bytes = 0;       // tokens of a step, losses of a micro-batch
+  double flops = 0;                  // of one micro-batch of the largest shape on this rank, recomputation included
 
   struct Row {
     std::string category;

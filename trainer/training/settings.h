@@ -11,6 +11,10 @@ namespace heddle {
 // global batch divides.
 std::int64_t micro_batch_of(const Options& options, Layout layout);
 
+// A step whose samples all fill the context: what a text model trains on, and the most that an encoder-decoder meets.
+BatchShape full_shape(const Options& options, Layout layout);
+
+// With the full shape as the only one.
 EngineSettings engine_settings(const Options& options, Layout layout);
 
 inline DType act_of(Precision precision) { return precision == Precision::bf16 ? DType::bf16 : DType::f32; }

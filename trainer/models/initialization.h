@@ -1,0 +1,27 @@
+// How a model's matrices start.
+#pragma once
+
+#include <cmath>
+
+#include "parallel/parameters.h"
+#include "trainer/config/options.h"
+
+namespace heddle {
+
+// Of GPT-2 (Radford et al. 2019) and BERT.
+constexpr float kInitialDeviation = 0.02f;
+
+// Of a matrix, embeddings included. xavier: uniform with variance 2 / (rows + columns) (Glorot & Bengio 2010).
+inline Initializer matrix_initializer(const ModelOptions& options, const Shape& shape) {
+  if (options.initialization == Initialization::xavier)
+    return Initializer::uniform(std::sqrt(6.0f / static_cast<float>(shape[0] + shape[1])));
+  return Initializer::normal(kInitialDeviation);
+}
+
+// Of a projection into the residual stream. normal: smaller, by the number of additions to the stream (GPT-2).
+inline Initializer residual_initializer(const ModelOptions& options, const Shape& shape, std::int64_t additions) {
+  if (options.initialization == Initialization::xavier) return matrix_initializer(options, shape);
+  return Initializer::normal(kInitialDeviation / std::sqrt(static_cast<float>(additions)));
+}
+
+}  // namespace heddle
