@@ -51,7 +51,7 @@ TEST_P(DropoutTest, MaskIsTheDefinition) {
 // The columns that a tensor-parallel rank holds get the mask they have in the whole tensor.
 TEST_P(DropoutTest, OfAPartOfTheColumnsIsThatPartOfTheWhole) {
   Random random;
-  for (const auto [columns, parts] : {std::pair{96, 4}, std::pair{2048, 2}, std::pair{15, 3}, std::pair{7, 7}}) {
+  for (const auto& [columns, parts] : {std::pair{96, 4}, {2048, 2}, {15, 3}, {7, 7}}) {
     DropoutPair dropout(device(), 0.3f, 11, 2);
     const std::int64_t held = columns / parts;
     for (int part = 0; part < parts; ++part) {

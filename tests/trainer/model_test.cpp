@@ -8,69 +8,20 @@
 
 #include "kernels/error.h"
 #include "tests/trainer/model_test_support.h"
+#include "tests/trainer/model_trial.h"
 #include "trainer/config/options.h"
 #include "trainer/training/plan.h"
 
 namespace heddle {
 namespace {
 
-// An engine whose optimizer moves nothing (rate 0), so that gradients can be read after a step.
-struct Trial {
-  explicit Trial(const EngineSettings& settings)
-      : device(make_cpu_device(1)),
-        mesh(single_rank_mesh(*device)),
-        engine(settings, *device, *mesh),
-        micro_batch(settings.shapes.front().micro_batch) {}
-
-  // Loss in double from a forward without dropout.
-  double loss(const RandomTokens& tokens) {
-    return engine.evaluate(tokens.batch(micro_batch)) / static_cast<double>(tokens.samples * tokens.length);
-  }
-  Engine::StepResult step(std::int64_t step, const RandomTokens& tokens, double learning_rate) {
-    engine.step(step, tokens.batch(micro_batch), learning_rate);
-    return engine.result();
-  }
-  std::vector<float> gradients() {
-    const Tensor& g = engine.parameters().flat_gradients();
-    return {g.as<float>(), g.as<float>() + g.count()};
-  }
-
-  std::unique_ptr<Device> device;
-  std::unique_ptr<Mesh> mesh;
-  Engine engine;
-  std::int64_t micro_batch;
-};
-
-// The change of the loss along each parameter's own gradient must be the gradient's squared length.
 void expect_gradients_match_differences(const ModelOptions& model) {
   Trial trial(small_engine(model));
   const RandomTokens tokens(4, model.context_length, model.vocabulary_size);
   // Away from the symmetric start: some real steps first.
-  for (int s = 0; s < 3; ++s) trial.step(s, tokens, 1e-2);
-  trial.step(3, tokens, 0.0);
-
-  for (Parameter& p : trial.engine.parameters().parameters()) {
-    const std::int64_t n = p.count();
-    float* value = p.master.as<float>();
-    const std::vector<float> start(value, value + n), gradient(p.gradient.as<float>(), p.gradient.as<float>() + n);
-    double squared = 0;
-    for (float g : gradient) squared += static_cast<double>(g) * g;
-    const double length = std::sqrt(squared);
-    ASSERT_GT(length, 1e-6) << p.spec.name << " gets no gradient";
-    const double step = 2e-2;
-    const auto loss_at = [&](double distance) {
-      for (std::int64_t i = 0; i < n; ++i)
-        value[i] = static_cast<float>(start[static_cast<std::size_t>(i)] +
-                                      distance * gradient[static_cast<std::size_t>(i)] / length);
-      trial.device->ops().parameters_changed();
-      return trial.loss(tokens);
-    };
-    // Fourth-order central difference: the curvature of the loss cancels.
-    const double slope =
-        (8 * (loss_at(step / 2) - loss_at(-step / 2)) - (loss_at(step) - loss_at(-step))) / (6 * step);
-    loss_at(0);
-    EXPECT_NEAR(slope, length, 5e-3 * length + 2e-5) << p.spec.name;
-  }
+  for (int s = 0; s < 3; ++s) trial.step(s, tokens.batch(), 1e-2);
+  trial.step(3, tokens.batch(), 0.0);
+  expect_gradients_are_slopes(trial, [&] { return trial.loss(tokens.batch()); });
 }
 
 TEST(GptGradients, OfGpt2) { expect_gradients_match_differences(small_gpt()); }
@@ -91,6 +42,29 @@ TEST(GptGradients, WithSwigluRmsNormAndWideHeads) {
   expect_gradients_match_differences(model);
 }
 
+// GPT-1 normalises behind each residual sum, and has no norm at the end.
+TEST(GptGradients, WithNormsBehindAndOtherPositions) {
+  for (PositionKind positions : {PositionKind::sinusoidal, PositionKind::none}) {
+    ModelOptions model = small_gpt();
+    model.norm_position = NormPosition::post;
+    model.positions = positions;
+    model.embedding_scale = model.head_bias = true;
+    expect_gradients_match_differences(model);
+  }
+}
+
+// The mask of a step is a function of the step, so a step's loss has slopes as well.
+TEST(GptGradients, WithEveryDropout) {
+  ModelOptions model = small_gpt();
+  model.dropout = 0.2, model.attention_dropout = 0.1, model.ffn_dropout = 0.3;
+  Trial trial(small_engine(model));
+  const RandomTokens tokens(4, model.context_length, model.vocabulary_size);
+  for (int s = 0; s < 3; ++s) trial.step(s, tokens.batch(), 1e-2);
+  const auto loss = [&] { return trial.step(3, tokens.batch(), 0.0).loss; };
+  loss();
+  expect_gradients_are_slopes(trial, loss);
+}
+
 TEST(Engine, GradientsDoNotDependOnTheSplitIntoMicroBatches) {
   ModelOptions model = small_gpt();
   model.dropout = 0.2;
@@ -100,7 +74,7 @@ TEST(Engine, GradientsDoNotDependOnTheSplitIntoMicroBatches) {
     EngineSettings settings = small_engine(model);
     settings.shapes = {{tokens.samples, micro, tokens.length}};
     Trial trial(settings);
-    trial.step(5, tokens, 0.0);
+    trial.step(5, tokens.batch(micro), 0.0);
     const std::vector<float> gradients = trial.gradients();
     if (whole.empty()) whole = gradients;
     double difference = 0, length = 0;
@@ -123,8 +97,8 @@ TEST(Engine, RecomputationGivesTheSameBitsInLessMemory) {
     settings.recompute_blocks = true;
     Trial recomputed(settings);
     for (int s = 0; s < 3; ++s) {
-      const Engine::StepResult a = kept.step(s, tokens, 1e-2);
-      const Engine::StepResult b = recomputed.step(s, tokens, 1e-2);
+      const Engine::StepResult a = kept.step(s, tokens.batch(), 1e-2);
+      const Engine::StepResult b = recomputed.step(s, tokens.batch(), 1e-2);
       EXPECT_EQ(a.loss, b.loss);
       EXPECT_EQ(a.gradient_norm, b.gradient_norm);
     }
@@ -139,15 +113,15 @@ TEST(Engine, DropoutChangesWithStepAndSeedOnly) {
   const RandomTokens tokens(4, model.context_length, model.vocabulary_size);
   EngineSettings settings = small_engine(model);
   Trial a(settings), b(settings);
-  EXPECT_EQ(a.step(0, tokens, 0.0).loss, b.step(0, tokens, 0.0).loss);
-  EXPECT_NE(a.step(1, tokens, 0.0).loss, b.step(2, tokens, 0.0).loss);
+  EXPECT_EQ(a.step(0, tokens.batch(), 0.0).loss, b.step(0, tokens.batch(), 0.0).loss);
+  EXPECT_NE(a.step(1, tokens.batch(), 0.0).loss, b.step(2, tokens.batch(), 0.0).loss);
 }
 
 TEST(Engine, StartsAtTheLossOfAUniformGuess) {
   ModelOptions model = small_gpt();
   Trial trial(small_engine(model));
   const RandomTokens tokens(32, model.context_length, model.vocabulary_size);
-  EXPECT_NEAR(trial.loss(tokens), std::log(37.0), 0.05);
+  EXPECT_NEAR(trial.loss(tokens.batch(4)), std::log(37.0), 0.05);
 }
 
 TEST(Engine, LearnsABatchByHeart) {
@@ -158,7 +132,7 @@ TEST(Engine, LearnsABatchByHeart) {
     Trial trial(settings);
     const RandomTokens tokens(4, model.context_length, model.vocabulary_size);
     double loss = 0;
-    for (int s = 0; s < 150; ++s) loss = trial.step(s, tokens, 1e-2).loss;
+    for (int s = 0; s < 150; ++s) loss = trial.step(s, tokens.batch(), 1e-2).loss;
     EXPECT_LT(loss, 0.2) << name_of(act);
   }
 }
@@ -172,7 +146,7 @@ TEST(Engine, StopsBeforeAnUpdateWithNumbersThatAreNotFinite) {
   trial.device->ops().parameters_changed();
   Parameter& other = *trial.engine.parameters().find("wte.weight");
   const std::vector<float> before(other.master.as<float>(), other.master.as<float>() + other.count());
-  EXPECT_THROW(trial.step(0, tokens, 1.0), Error);
+  EXPECT_THROW(trial.step(0, tokens.batch(), 1.0), Error);
   const std::vector<float> after(other.master.as<float>(), other.master.as<float>() + other.count());
   EXPECT_EQ(before, after);
 }
