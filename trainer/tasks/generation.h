@@ -8,9 +8,8 @@
 
 #include "kernels/device.h"
 #include "parallel/mesh.h"
-#include "parallel/parameters.h"
-#include "parallel/tape.h"
 #include "trainer/models/model.h"
+#include "trainer/tasks/decoding_session.h"
 #include "trainer/tasks/sampling.h"
 
 namespace heddle {
@@ -28,7 +27,6 @@ class Generator {
  public:
   // `parameters` holds the model's values. Allocates for up to model.context_length() tokens of `samples` texts.
   Generator(Model& model, Device& device, Mesh& mesh, DType act, std::int64_t samples);
-  ~Generator();
 
   // Called with each chosen token as soon as it is known: (sample, token).
   using OnToken = std::function<void(std::int64_t, std::int32_t)>;
@@ -39,20 +37,12 @@ class Generator {
                                                   const GenerationSettings& settings, const OnToken& on_token = {});
 
   // Logits [samples, vocabulary] of the last generated position: for tests of the cache.
-  const std::vector<float>& last_logits() const { return logits_; }
+  const std::vector<float>& last_logits() const { return session_.all_logits(); }
 
  private:
-  void feed(const std::vector<std::vector<std::int32_t>>& texts, std::int64_t first, std::int64_t length);
-
   Model& model_;
-  Device& device_;
-  Mesh& mesh_;
-  DType act_;
   std::int64_t samples_;
-  Tape tape_;
-  Memory ids_, positions_, device_logits_;
-  std::unique_ptr<DecodingState> state_;
-  std::vector<float> logits_;
+  DecodingSession session_;
 };
 
 }  // namespace heddle
