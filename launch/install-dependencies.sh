@@ -10,7 +10,7 @@ packages=(g++ cmake ninja-build pkg-config git ca-certificates
   libopenmpi-dev openmpi-bin          # ranks: mpirun and MPI
   libdnnl-dev                         # oneDNN: matrix products on the CPU
   libboost-program-options-dev        # flags and config files
-  libfmt-dev nlohmann-json3-dev zlib1g-dev libzstd-dev libpcre2-dev libxxhash-dev libhwloc-dev
+  libfmt-dev nlohmann-json3-dev zlib1g-dev libzstd-dev libpcre2-dev libicu-dev libxxhash-dev libhwloc-dev
   gnuplot-nox)                        # heddle plot
 for argument in "$@"; do
   if [ "$argument" = --test ]; then packages+=(libgtest-dev strace); else packages+=("$argument"); fi

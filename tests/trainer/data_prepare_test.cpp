@@ -7,6 +7,7 @@
 #include "trainer/data/tokenize_report.h"
 #include "trainer/data/tokenizers/byte_tokenizer.h"
 #include "trainer/data/tokenizers/character_tokenizer.h"
+#include "trainer/data/tokenizers/word_tokenizer.h"
 
 namespace heddle {
 namespace {
@@ -158,6 +159,31 @@ TEST_F(Prepare, BpeIsLearntFromTheTrainingTextOnly) {
   prepare(settings);
   EXPECT_LT(ids_of(folder_ / "out", "train").size(), 6u);
   EXPECT_EQ(ids_of(folder_ / "out", "validation").size(), 20u);
+}
+
+TEST_F(Prepare, WordsAreLearntFromTheTrainingTextOnly) {
+  PrepareOptions settings = options("word",
+                                    {folder_.write("a.jsonl",
+                                                   "{\"text\": \"The dog, the cat.\"}\n"
+                                                   "{\"text\": \"the dog\"}")},
+                                    0);
+  settings.validation_texts = {folder_.write("b.txt", "The  bird, the bird")};
+  prepare(settings);
+  EXPECT_EQ(ids_of(folder_ / "out", "train"), (std::vector<std::int32_t>{0, 2, 0, 3, 0, 0, 1, 3, 2, 1}));
+  EXPECT_EQ(ids_of(folder_ / "out", "validation"), (std::vector<std::int32_t>{0, 0, 0, 3, 0}));
+  settings.lowercase = true;
+  EXPECT_FALSE(prepare(settings).up_to_date);
+  EXPECT_EQ(ids_of(folder_ / "out", "validation"), (std::vector<std::int32_t>{2, 0, 0, 2, 0}));
+  settings.word_minimum_count = 1;
+  EXPECT_FALSE(prepare(settings).up_to_date);
+  EXPECT_TRUE(prepare(settings).up_to_date);
+  EXPECT_EQ(read_manifest(folder_ / "out").vocabulary_size, 7);  // the, dog, ",", ".", cat, and two special
+  settings.word_minimum_count = 0;
+  EXPECT_NE(failure(settings).find("0 times"), std::string::npos);
+  settings.word_minimum_count = 10;
+  EXPECT_NE(failure(settings).find("--word-minimum-count"), std::string::npos);
+  EXPECT_NE(failure(options("word", {folder_.write("c.txt", "ab\xFF")}, 0)).find("c.txt: byte 2"),
+            std::string::npos);
 }
 
 TEST_F(Prepare, ManyShardsAreOneStream) {
@@ -330,6 +356,11 @@ TEST(Tokenize, ReportShowsTokensAndBoundaries) {
             "a|\\xc3|\\xa9|\\n\n4 tokens, 4 bytes, 3 characters, 1.0000 tokens per byte\n");
   EXPECT_NE(format_table(report).find("       3        10           3  \"\\n\"\n"), std::string::npos)
       << format_table(report);
+  const WordTokenizer words({.words = {"dog"}}, "test");
+  EXPECT_EQ(format_boundaries(tokenize_report(words, "a  dog")),
+            "<unk>|dog\n2 tokens, 6 bytes, 6 characters, 0.3333 tokens per byte\n");
+  EXPECT_NE(format_table(tokenize_report(words, "a  dog")).find("       1         2           -  \"dog\"\n"),
+            std::string::npos);
   EXPECT_EQ(format_boundaries(tokenize_report(ByteTokenizer(), "")),
             "\n0 tokens, 0 bytes, 0 characters, 0.0000 tokens per byte\n");
 }

@@ -4,6 +4,7 @@
 #include "tests/trainer/data_testing.h"
 #include "trainer/data/text_source.h"
 #include "trainer/data/tokenizers/bpe_trainer.h"
+#include "trainer/data/tokenizers/word_trainer.h"
 #include "trainer/data/utf8.h"
 
 namespace heddle {
@@ -165,6 +166,27 @@ TEST(TextSource, PiecesHaveTheTokensOfTheWhole) {
       ASSERT_EQ(ids, tokenizer.encode(text));
       ASSERT_GT(pieces, 1);
     }
+  }
+}
+
+TEST(TextSource, PiecesHaveTheWordsOfTheWhole) {
+  const TemporaryFolder folder;
+  Random random(8);
+  const Strings parts{"a",  "b", "n't", "'s", "12", "-",      " ",        " ",     "\n",  "\n",
+                      "\t", "!", ".",   "U.", "é",  "\u3000", "\xC2\x85", " Word", ".\n", "?  "};
+  for (int round = 0; round < 60; ++round) {
+    std::string text = "a b\nc d";
+    for (int i = 0; i < 300; ++i) text += parts[random.below(parts.size())];
+    WordTrainer trainer({.minimum_count = 1, .threads = 1});
+    trainer.add(text);
+    const WordTokenizer tokenizer(trainer.train(), "test");
+    ASSERT_TRUE(tokenizer.works_on_pieces());
+    TextSource source(list_text_files({folder.write("a.txt", text)}), {.piece_bytes = 1 + random.below(60)});
+    std::vector<std::int32_t> ids;
+    int pieces = 0;
+    for (TextPiece piece; source.next(piece); ++pieces) tokenizer.encode(piece.text, ids);
+    ASSERT_EQ(ids, tokenizer.encode(text));
+    ASSERT_GT(pieces, 1);
   }
 }
 

@@ -34,6 +34,15 @@ std::vector<std::int32_t> prompt_tokens(const std::string& text, const Tokenizer
   return ids;
 }
 
+// What `ids` add to a text that began with `prompt`.
+std::string continuation(const Tokenizer& tokenizer, const std::vector<std::int32_t>& prompt,
+                         const std::vector<std::int32_t>& ids) {
+  if (tokenizer.keeps_text()) return tokenizer.decode(ids);
+  std::vector<std::int32_t> all = prompt;
+  all.insert(all.end(), ids.begin(), ids.end());
+  return tokenizer.decode(all).substr(tokenizer.decode(prompt).size());
+}
+
 int generate(const CommandLine& line, MpiSession& session) {
   const GenerationOptions& generation = line.options.generation;
   const CheckpointOptionsFile trained = options_of_checkpoint(line.options.load.checkpoint);
@@ -65,19 +74,22 @@ int generate(const CommandLine& line, MpiSession& session) {
   // One sample on one data rank is shown as it grows.
   const bool streams = generation.num_samples == 1 && session.rank() == 0;
   if (streams) fmt::print("{}", prompt);
+  const std::vector<std::int32_t> prompt_ids = tokenizer->encode(prompt);
+  std::vector<std::int32_t> shown = prompt_ids;  // only kept where a token's text depends on those before it
   std::string texts;  // of this rank: each is its length, a line feed, and the text
   if (settings.samples > 0) {
     Generator generator(*loaded.model, *device, *mesh, act_of(trained.options.train.precision), settings.samples);
     const auto on_token = [&](std::int64_t, std::int32_t id) {
       if (!streams) return;
       if (id >= tokenizer->vocabulary_size()) return;  // the model's vocabulary may be larger
-      const std::string_view bytes = tokenizer->token_bytes(id);
+      const std::string bytes = continuation(*tokenizer, shown, {id});
+      if (!tokenizer->keeps_text()) shown.push_back(id);
       std::fwrite(bytes.data(), 1, bytes.size(), stdout);
       std::fflush(stdout);
     };
     for (std::vector<std::int32_t>& ids : generator.generate(start, settings, on_token)) {
       std::erase_if(ids, [&](std::int32_t id) { return id >= tokenizer->vocabulary_size(); });
-      const std::string text = tokenizer->decode(ids);
+      const std::string text = continuation(*tokenizer, prompt_ids, ids);
       texts += fmt::format("{}\n", text.size()) + text;
     }
   }

@@ -4,6 +4,9 @@
 #include <zstd.h>
 
 #include <algorithm>
+#include <cerrno>
+#include <cstdio>
+#include <cstring>
 #include <new>
 #include <string_view>
 #include <utility>
@@ -148,12 +151,30 @@ class ZstdStream : public ByteStream {
   std::uint64_t frames_ = 0;
 };
 
+class StandardInput : public ByteStream {
+ public:
+  std::size_t read(char* destination, std::size_t bytes) override {
+    const std::size_t count = std::fread(destination, 1, bytes, stdin);
+    if (count == 0 && std::ferror(stdin)) throw error("cannot read standard input: {}", std::strerror(errno));
+    position_ += count;
+    return count;
+  }
+  std::uint64_t stored_bytes_read() const override { return position_; }
+
+ private:
+  std::uint64_t position_ = 0;
+};
+
 }  // namespace
 
 std::unique_ptr<ByteStream> open_byte_stream(const std::string& path) {
   if (path.ends_with(".gz")) return std::make_unique<GzipStream>(path);
   if (path.ends_with(".zst")) return std::make_unique<ZstdStream>(path);
   return std::make_unique<PlainStream>(path);
+}
+
+std::unique_ptr<ByteStream> standard_input_stream() {
+  return std::make_unique<StandardInput>();
 }
 
 }  // namespace heddle

@@ -23,4 +23,7 @@ class ByteStream {
 // Several gzip members or zstd frames one after the other are one text, as for `zcat` and `zstdcat`.
 std::unique_ptr<ByteStream> open_byte_stream(const std::string& path);
 
+// Standard input, as it comes.
+std::unique_ptr<ByteStream> standard_input_stream();
+
 }  // namespace heddle

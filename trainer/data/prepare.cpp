@@ -13,6 +13,7 @@
 #include "trainer/data/tokenizers/bpe_trainer.h"
 #include "trainer/data/tokenizers/byte_tokenizer.h"
 #include "trainer/data/tokenizers/character_tokenizer.h"
+#include "trainer/data/tokenizers/word_trainer.h"
 #include "trainer/data/utf8.h"
 #include "trainer/files.h"
 
@@ -30,11 +31,12 @@ constexpr std::size_t kBatchPieces = 4096;
 // Inside the data's folder; what an earlier preparation left there stays whole until the new one is finished.
 constexpr const char* kWorkshopName = "preparing.tmp";
 
-enum class TokenizerKind { byte, character, bpe, file };
+enum class TokenizerKind { byte, character, bpe, file, word };
 
 TokenizerKind kind_of(const std::string& tokenizer) {
   if (tokenizer == "byte") return TokenizerKind::byte;
   if (tokenizer == "char" || tokenizer == "character") return TokenizerKind::character;
+  if (tokenizer == "word") return TokenizerKind::word;
   if (tokenizer == "bpe") return TokenizerKind::bpe;
   return TokenizerKind::file;
 }
@@ -53,6 +55,9 @@ void check(const PrepareOptions& options) {
     throw usage_error("a BPE vocabulary of {} is not possible; it has {} to {} tokens",
                       options.bpe_vocabulary, smallest, kMaxVocabularySize);
   }
+  if (kind_of(options.tokenizer) == TokenizerKind::word && options.word_minimum_count < 1)
+    throw usage_error("words cannot be seen {} times: give a count of at least 1",
+                      options.word_minimum_count);
 }
 
 // Passes over the text, each from the start, and says how far they are.
@@ -85,7 +90,9 @@ class Preparation {
 
   void find_split_point();
   void learn_characters();
+  void learn_words();
   void learn_bpe();
+  std::vector<std::string> training_texts(Batch& batch, std::int64_t& left) const;
   void encode(const std::string& folder, DatasetManifest& manifest);
 
   SplitSource open_source() const;
@@ -116,6 +123,11 @@ std::string Preparation::fingerprint() const {
   if (tokenizer_) fingerprint.string(tokenizer_->hash());
   fingerprint.number(kind_ == TokenizerKind::bpe ? static_cast<std::uint64_t>(options_.bpe_vocabulary) : 0);
   fingerprint.number(kind_ == TokenizerKind::bpe ? static_cast<std::uint64_t>(options_.bpe_bytes) : 0);
+  if (kind_ == TokenizerKind::word) {
+    fingerprint.string(kWordPattern);
+    fingerprint.number(options_.lowercase);
+    fingerprint.number(static_cast<std::uint64_t>(options_.word_minimum_count));
+  }
   fingerprint.number(options_.end_of_text);
   fingerprint.string(options_.text_field);
   fingerprint.number(static_cast<std::uint64_t>(options_.tokens_per_shard));
@@ -146,7 +158,8 @@ std::string Preparation::fingerprint() const {
 SplitSource Preparation::open_source() const {
   TextOptions text;
   text.field = options_.text_field;
-  text.require_utf8 = kind_ == TokenizerKind::character || (tokenizer_ && tokenizer_->requires_utf8());
+  text.require_utf8 = kind_ == TokenizerKind::character || kind_ == TokenizerKind::word ||
+                      (tokenizer_ && tokenizer_->requires_utf8());
   text.whole_documents = tokenizer_ && !tokenizer_->works_on_pieces();
   return SplitSource(files_, point_, validation_files_, text);
 }
@@ -192,6 +205,30 @@ void Preparation::learn_characters() {
   tokenizer_ = std::make_unique<CharacterTokenizer>(alphabet);
 }
 
+// Moves the training text out of a batch, until `left` bytes of it are used up.
+std::vector<std::string> Preparation::training_texts(Batch& batch, std::int64_t& left) const {
+  std::vector<std::string> texts;
+  for (std::size_t i = 0; i < batch.pieces.size() && left > 0; ++i) {
+    if (batch.parts[i] != SplitPart::train) continue;
+    left -= static_cast<std::int64_t>(batch.pieces[i].text.size());
+    texts.push_back(std::move(batch.pieces[i].text));
+  }
+  return texts;
+}
+
+void Preparation::learn_words() {
+  WordTrainer trainer(
+      {.minimum_count = options_.word_minimum_count, .lowercase = options_.lowercase, .threads = threads_});
+  SplitSource source = open_source();
+  Batch batch;
+  std::int64_t left = INT64_MAX;
+  while (next_batch(source, batch)) {
+    trainer.add(training_texts(batch, left));
+    report("learning the tokenizer", source);
+  }
+  tokenizer_ = std::make_unique<WordTokenizer>(trainer.train(), "the learnt tokenizer");
+}
+
 void Preparation::learn_bpe() {
   BpeTrainer trainer(
       {.vocabulary_size = static_cast<std::int32_t>(options_.bpe_vocabulary), .threads = threads_});
@@ -199,13 +236,7 @@ void Preparation::learn_bpe() {
   Batch batch;
   std::int64_t left = options_.bpe_bytes;
   while (left > 0 && next_batch(source, batch)) {
-    std::vector<std::string> texts;
-    for (std::size_t i = 0; i < batch.pieces.size() && left > 0; ++i) {
-      if (batch.parts[i] != SplitPart::train) continue;
-      left -= static_cast<std::int64_t>(batch.pieces[i].text.size());
-      texts.push_back(std::move(batch.pieces[i].text));
-    }
-    trainer.add(texts);
+    trainer.add(training_texts(batch, left));
     report("learning the tokenizer", source);
   }
   BpeModel model =
@@ -309,6 +340,7 @@ DatasetManifest Preparation::run(const std::string& folder) {
   find_split_point();
   if (kind_ == TokenizerKind::byte) tokenizer_ = std::make_unique<ByteTokenizer>(options_.end_of_text);
   if (kind_ == TokenizerKind::character) learn_characters();
+  if (kind_ == TokenizerKind::word) learn_words();
   if (kind_ == TokenizerKind::bpe) learn_bpe();
   DatasetManifest manifest;
   manifest.tokenizer_kind = tokenizer_->kind();

@@ -26,14 +26,16 @@ struct PrepareOptions {
   std::vector<std::string> validation_texts;  // if empty, validation_fraction of `texts`, see split_source.h
   double validation_fraction = 0.1;           // in [0, 1); 0: no validation data
   std::string folder;  // is made if need be; what an earlier preparation left there is replaced
-  // "byte", "char" (learnt from all of the text), "bpe" (learnt from the training text), or the path of a
-  // tokenizer.
+  // "byte", "char" (learnt from all of the text), "word" or "bpe" (learnt from the training text), or the
+  // path of a tokenizer.
   std::string tokenizer = "bpe";
   std::int64_t bpe_vocabulary = 8192;
   // BPE is learnt from the first so many bytes of the training text: the memory it takes grows with distinct
   // words.
   std::int64_t bpe_bytes = std::int64_t{1} << 30;
-  std::string text_field = "text";  // of .jsonl
+  bool lowercase = false;               // of "word"
+  std::int64_t word_minimum_count = 2;  // of "word"
+  std::string text_field = "text";      // of .jsonl
   bool end_of_text =
       true;  // false: no end-of-text tokens; the byte tokenizer then has 256 ids instead of 257
   std::int64_t tokens_per_shard = std::int64_t{1} << 28;

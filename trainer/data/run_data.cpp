@@ -57,9 +57,11 @@ std::string prepared_folder(const DataOptions& options) {
   if (options.data.size() == 1 && is_prepared_folder(options.data[0])) return options.data[0];
   if (std::all_of(options.data.begin(), options.data.end(), is_token_file)) return "";
   if (!options.data_folder.empty()) return options.data_folder;
-  const std::string tokenizer = stem_of(options.tokenizer);
-  return fmt::format("data/{}-{}{}", stem_of(options.data[0]), tokenizer,
-                     options.tokenizer == "bpe" ? std::to_string(options.bpe_vocabulary) : "");
+  std::string tokenizer = stem_of(options.tokenizer);
+  if (options.tokenizer == "bpe") tokenizer += std::to_string(options.bpe_vocabulary);
+  if (options.tokenizer == "word")
+    tokenizer += std::to_string(options.word_minimum_count) + (options.lowercase ? "-lowercase" : "");
+  return fmt::format("data/{}-{}", stem_of(options.data[0]), tokenizer);
 }
 
 void prepare_run_data(const DataOptions& options) {
@@ -75,6 +77,8 @@ void prepare_run_data(const DataOptions& options) {
   prepare_options.folder = folder;
   prepare_options.tokenizer = options.tokenizer;
   prepare_options.bpe_vocabulary = options.bpe_vocabulary;
+  prepare_options.lowercase = options.lowercase;
+  prepare_options.word_minimum_count = options.word_minimum_count;
   prepare_options.text_field = options.text_field;
   PrepareResult result;
   {

@@ -7,6 +7,7 @@
 #include "trainer/data/tokenizers/bpe_files.h"
 #include "trainer/data/tokenizers/byte_tokenizer.h"
 #include "trainer/data/tokenizers/character_tokenizer.h"
+#include "trainer/data/tokenizers/word_tokenizer.h"
 #include "trainer/files.h"
 
 namespace heddle {
@@ -27,6 +28,7 @@ std::unique_ptr<Tokenizer> load_json(const std::string& path) {
   const std::string kind = json_string(file, "heddle_tokenizer", path);
   if (kind == "byte") return parse_byte_tokenizer(file, path);
   if (kind == "character") return parse_character_tokenizer(file, path);
+  if (kind == "word") return parse_word_tokenizer(file, path);
   throw error("{}: unknown kind of tokenizer \"{}\"", path, kind);
 }
 
@@ -103,6 +105,7 @@ void save_tokenizer(const Tokenizer& tokenizer, const std::string& path) {
 }
 
 std::vector<std::int32_t> token_byte_lengths(const Tokenizer& tokenizer) {
+  if (!tokenizer.keeps_text()) return {};
   std::vector<std::int32_t> lengths(static_cast<std::size_t>(tokenizer.vocabulary_size()));
   for (std::int32_t id = 0; id < tokenizer.vocabulary_size(); ++id) {
     if (!tokenizer.is_special(id)) lengths[id] = static_cast<std::int32_t>(tokenizer.token_bytes(id).size());

@@ -4,6 +4,7 @@
 //   character   each Unicode character of the learnt alphabet is an id, in code point order; no end-of-text
 //   id
 //               (nanoGPT's character-level data: 65 ids for Shakespeare)
+//   word        words and punctuation (word_tokenizer.h); white space and rare words are lost
 //   bpe         byte-level byte-pair encoding as of GPT-2: learnt here, or loaded from GPT-2's or Hugging
 //   Face's files
 #pragma once
@@ -24,7 +25,7 @@ class Tokenizer {
  public:
   virtual ~Tokenizer() = default;
 
-  virtual std::string kind() const = 0;  // "byte", "character", "bpe"
+  virtual std::string kind() const = 0;  // "byte", "character", "word", "bpe"
   virtual std::int32_t vocabulary_size() const = 0;
   // The id that is written after a document; never produced by encode().
   virtual std::optional<std::int32_t> end_of_text() const = 0;
@@ -39,10 +40,12 @@ class Tokenizer {
   // vocabulary.
   std::string_view token_bytes(std::int32_t id) const;
   virtual bool is_special(std::int32_t id) const = 0;
-  // decode(encode(text)) == text.
-  std::string decode(std::span<const std::int32_t> ids) const;
+  // The text of the ids. What further ids add comes behind it.
+  virtual std::string decode(std::span<const std::int32_t> ids) const;
+  // decode(encode(text)) == text, and a text's tokens are its bytes, cut. Not so for words.
+  virtual bool keeps_text() const { return true; }
 
-  // encode() accepts UTF-8 only. Otherwise any bytes survive encode and decode.
+  // encode() accepts UTF-8 only. Otherwise it accepts any bytes.
   virtual bool requires_utf8() const = 0;
   // The tokens of a text are those of its pieces (trainer/data/text_source.h).
   virtual bool works_on_pieces() const = 0;
@@ -58,7 +61,7 @@ class Tokenizer {
 };
 
 // Loads
-//   a tokenizer.json (Hugging Face's byte-level BPE, or heddle's own byte and character tokenizers),
+//   a tokenizer.json (Hugging Face's byte-level BPE, or heddle's own byte, character and word tokenizers),
 //   GPT-2's encoder.json or vocab.bpe, or vocab.json and merges.txt as they are named elsewhere (either of
 //   the two), or a folder that holds these, tokenizer.json first.
 // Throws Error naming the file for anything it does not support to the letter.
@@ -67,6 +70,7 @@ std::unique_ptr<Tokenizer> load_tokenizer(const std::string& path);
 void save_tokenizer(const Tokenizer& tokenizer, const std::string& path);
 
 // Text bytes that each id stands for, 0 for special ones: what turns a loss per token into bits per byte.
+// Empty for a tokenizer that does not keep the text, whose tokens stand for no certain number of bytes.
 std::vector<std::int32_t> token_byte_lengths(const Tokenizer& tokenizer);
 
 constexpr std::string_view kEndOfTextName = "<|endoftext|>";
