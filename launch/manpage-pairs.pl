@@ -160,14 +160,18 @@ sub blocks_of {
 # -- pairs -------------------------------------------------------------------------------------------------------------
 
 my $ABBREVIATION = qr/(?:^|[ ("«])(?:e\.g|i\.e|etc|cf|vs|viz|resp|nos?|pp?|ex|env|c\.-à-d|Mr?|St|bzw|usw|ca|Nr|vgl|evtl|
-    ggf|sog|[a-z]\. ?[a-z]|[A-Z])\.[)"'\]]*$/xi;
+    ggf|sog|[a-z]\.[ ]?[a-z]|[A-Z])\.[)"'\]]*$/xi;
 
 # Cuts behind a full stop where `start` begins the next sentence.
 sub sentences {
     my ($text, $start) = @_;
     my @sentences;
     for my $piece (split /(?:(?<=[.!?])|(?<=[.!?][)"'\]])|(?<=[.!?] »)) (?=$start)/, $text) {
-        if (@sentences && $sentences[-1] =~ $ABBREVIATION) { $sentences[-1] .= " $piece" } else { push @sentences, $piece }
+        if (@sentences && $sentences[-1] =~ $ABBREVIATION) {
+            $sentences[-1] .= " $piece";
+        } else {
+            push @sentences, $piece;
+        }
     }
     return @sentences;
 }
