@@ -42,6 +42,7 @@ class PairBatches {
  public:
   // `lengths` must outlive this. Throws Error if no pair is left.
   PairBatches(const std::vector<PairLength>& lengths, const PairBatchOptions& options);
+  PairBatches(std::vector<PairLength>&& lengths, const PairBatchOptions& options) = delete;
 
   std::int64_t batches() const { return static_cast<std::int64_t>(shapes_.size()); }  // of an epoch
   std::int64_t pairs() const { return static_cast<std::int64_t>(order_.size()); }
