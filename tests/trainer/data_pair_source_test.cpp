@@ -208,5 +208,16 @@ TEST(LineReader, BlocksDoNotMatter) {
   }
 }
 
+// A line that is too long is not read to its end first: it may have none that memory could hold.
+TEST(LineReader, TooLongALineIsNotReadWhole) {
+  const TemporaryFolder folder;
+  LineReader lines(folder.write("a", "short\n" + std::string(std::size_t{1} << 23, 'x')), 1000);
+  std::string_view line;
+  EXPECT_TRUE(lines.next(line));
+  EXPECT_NE(message_of([&] { lines.next(line); }).find("a:2: the line is longer than 1000 bytes"),
+            std::string::npos);
+  EXPECT_LE(lines.stored_bytes_read(), std::uint64_t{1} << 20);
+}
+
 }  // namespace
 }  // namespace heddle
