@@ -13,9 +13,9 @@ std::vector<std::string> lines_of(const std::string& path) {
   LineReader reader(path);
   std::vector<std::string> lines;
   std::string_view line;
-  while (reader.next(line)) lines.emplace_back(line);
-  EXPECT_EQ(reader.lines(), static_cast<std::int64_t>(lines.size()));
-  EXPECT_FALSE(reader.next(line));
+  while (reader.next_utf8(line)) lines.emplace_back(line);
+  EXPECT_EQ(reader.number(), static_cast<std::int64_t>(lines.size()));
+  EXPECT_FALSE(reader.next_utf8(line));
   return lines;
 }
 

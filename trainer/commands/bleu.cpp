@@ -40,10 +40,10 @@ void declare(BleuCommandOptions& o, OptionTable& table) {
 [[noreturn]] void throw_different_lengths(LineReader& one, LineReader& other) {
   std::string_view line;
   for (LineReader* reader : {&one, &other})
-    while (reader->next(line)) {
+    while (reader->next_utf8(line)) {
     }
-  throw error("{} has {} lines and {} has {}: line i of one must belong to line i of the other", one.name(),
-              one.lines(), other.name(), other.lines());
+  throw error("{} has {} lines and {} has {}: line i of one must belong to line i of the other", one.path(),
+              one.number(), other.path(), other.number());
 }
 
 BleuScore score_of_files(const BleuCommandOptions& o) {
@@ -55,14 +55,14 @@ BleuScore score_of_files(const BleuCommandOptions& o) {
   std::string_view hypothesis, reference;
   std::vector<std::string> translations(references.size());
   for (bool more = true; more;) {
-    more = hypotheses.next(hypothesis);
+    more = hypotheses.next_utf8(hypothesis);
     for (std::size_t r = 0; r < references.size(); ++r) {
-      if (references[r].next(reference) != more) throw_different_lengths(hypotheses, references[r]);
+      if (references[r].next_utf8(reference) != more) throw_different_lengths(hypotheses, references[r]);
       translations[r] = reference;
     }
     if (more) counts += bleu_counts(hypothesis, translations, o.bleu);
   }
-  if (hypotheses.lines() == 0) throw error("{} is empty: there is nothing to score", hypotheses.name());
+  if (hypotheses.number() == 0) throw error("{} is empty: there is nothing to score", hypotheses.path());
   return bleu_score(counts, references.size(), o.bleu);
 }
 

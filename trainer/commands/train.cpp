@@ -13,12 +13,12 @@
 #include "trainer/commands/command.h"
 #include "trainer/commands/with_mpi.h"
 #include "trainer/config/check.h"
-#include "trainer/data/run_data.h"
 #include "trainer/format.h"
 #include "trainer/metrics/resident_memory.h"
 #include "trainer/metrics/run_folder.h"
 #include "trainer/training/loop.h"
 #include "trainer/training/plan.h"
+#include "trainer/training/run_input.h"
 #include "trainer/training/settings.h"
 
 namespace heddle {
@@ -35,11 +35,11 @@ double measure_peak(DType act, Device& device, Mesh& mesh) {
   return rate;
 }
 
-void print_start(const Options& options, Engine& engine, const StepPlan& plan, std::size_t resident_before,
+void print_start(const Options& options, const RunInput& input, Engine& engine, const StepPlan& plan, std::size_t resident_before,
                  const Mesh& mesh, const Device& device, double peak_flops) {
   const Layout& layout = mesh.layout();
-  fmt::print("model: {} with {} parameters; {} x {} tokens per step, {}\n", options.model.family,
-             with_commas(engine.parameters().global_count()), options.train.global_batch, options.model.context_length,
+  fmt::print("model: {} with {} parameters; {}, {}\n", options.model.family,
+             with_commas(engine.parameters().global_count()), input.step_size(options),
              name_of(act_of(options.train.precision)));
   fmt::print("ranks: data {} x tensor {}, {}; matmul rate of all ranks {}FLOP/s\n", layout.data_parallel,
              layout.tensor_parallel, device.description(), with_si_prefix(peak_flops));
@@ -86,33 +86,32 @@ int train_command_body(Options options, MpiSession& session) {
   const std::unique_ptr<Mesh> mesh = session.make_mesh(layout, *device);
   Communicator& world = mesh->world();
 
-  RunData data;
+  std::unique_ptr<RunInput> input;
   agree(world, "opening the data", [&] {
-    data = RunData::open(options.data);
-    settle_vocabulary(options.model, data);
-    data.train->require_vocabulary(options.model.vocabulary_size);
-    if (data.validation) data.validation->require_vocabulary(options.model.vocabulary_size);
+    input = RunInput::open(options);
+    input->settle(options);
   });
-  if (std::string folder = prepared_folder(options.data); !folder.empty()) options.data.data_folder = folder;
 
   std::optional<RunFolder> folder;
   agree(world, "making the run folder", [&] {
     if (session.rank() == 0) {
       folder.emplace(options.train.run_folder, options.train.resume);
       folder->write_config(resolved_config(options));
-      if (data.tokenizer) save_tokenizer(*data.tokenizer, (folder->path() / "tokenizer.json").string());
+      input->save_tokenizers(folder->path());
     }
   });
   // The others find it made.
   if (!folder) folder.emplace(options.train.run_folder, /*resume=*/true);
 
-  const EngineSettings settings = engine_settings(options, layout);
+  EngineSettings settings = engine_settings(options, layout);
   const double peak = measure_peak(settings.act, *device, *mesh);
   const std::size_t resident_before = taken_before(*device);
   std::optional<Engine> engine;
-  std::optional<TokenTrainingData> batches;
+  std::unique_ptr<TrainingData> batches;
+  std::vector<std::string> remarks;
   agree(world, "making the model", [&] {
-    batches.emplace(data, options, layout, mesh->data_rank());
+    batches = input->batches(options, layout, mesh->data_rank(), remarks);
+    settings.shapes = batches->largest_shapes();
     engine.emplace(settings, *device, *mesh);
   });
 
@@ -127,7 +126,9 @@ int train_command_body(Options options, MpiSession& session) {
 
   const StepPlan plan = plan_step(settings, layout, session.rank(), *device);
   if (session.rank() == 0) {
-    print_start(options, *engine, plan, resident_before, *mesh, *device, peak);
+    print_start(options, *input, *engine, plan, resident_before, *mesh, *device, peak);
+    for (const std::string& remark : remarks) fmt::print("data: {}\n", remark);
+    std::fflush(stdout);
     if (has_checkpoint) fmt::print("resuming after step {}\n", state.step);
   }
   const TrainingEnd end = train({options, *engine, *batches, *folder, *device, *mesh, session, peak}, state);
@@ -139,8 +140,8 @@ int train_command_body(Options options, MpiSession& session) {
 }
 
 int run_train(const CommandLine& line) {
-  prepared_folder(line.options.data);  // refuses a run without data before anything is started
-  if (environment_rank() == 0) prepare_run_data(line.options.data);
+  check_run_input(line.options);  // refuses a run without data before anything is started
+  if (environment_rank() == 0) prepare_run_input(line.options);
   return with_mpi(line, [&](MpiSession& session) { return train_command_body(line.options, session); });
 }
 
@@ -149,13 +150,14 @@ int run_train(const CommandLine& line) {
 Command train_command() {
   Command command;
   command.name = "train";
-  command.summary = "train a model on text, on any data x tensor parallel layout";
+  command.summary = "train a model on text or on pairs of texts, on any data x tensor parallel layout";
   command.arguments = "[CONFIG.cfg]";
   command.argument_key = "config";
   command.sections = training_sections();
   command.examples = {"heddle train configs/quickstart.cfg --data my.txt",
                       "mpirun -np 4 heddle train configs/gpt2-small.cfg --tensor-parallel 2 --data my.txt",
-                      "mpirun -np 4 heddle train configs/gpt2-small.cfg --data my.txt --resume"};
+                      "mpirun -np 4 heddle train configs/gpt2-small.cfg --data my.txt --resume",
+                      "mpirun -np 2 heddle train configs/translation-manpages.cfg --source en.txt --target fr.txt"};
   command.run = run_train;
   return command;
 }

@@ -1,17 +1,13 @@
 #include "trainer/data/batch_loader.h"
 
 #include <algorithm>
-#include <utility>
 
 #include "kernels/error.h"
 
 namespace heddle {
+namespace {
 
-BatchLoader::BatchLoader(const TokenDataset& dataset, const Sampler& sampler, const BatchSlice& slice)
-    : dataset_(dataset),
-      sampler_(sampler),
-      slice_(slice),
-      window_(static_cast<std::size_t>(sampler.context_length()) + 1) {
+const BatchSlice& checked(const BatchSlice& slice) {
   if (slice.data_ranks < 1 || slice.data_rank < 0 || slice.data_rank >= slice.data_ranks) {
     throw usage_error("data rank {} of {} is not possible", slice.data_rank, slice.data_ranks);
   }
@@ -21,61 +17,23 @@ BatchLoader::BatchLoader(const TokenDataset& dataset, const Sampler& sampler, co
         "batch",
         slice.global_batch, slice.data_ranks);
   }
-  const std::size_t size = static_cast<std::size_t>(slice.samples() * sampler.context_length());
-  for (Batch* batch : {&current_, &next_}) {
-    batch->inputs.resize(size);
-    batch->targets.resize(size);
-  }
-  thread_ = std::thread([this] { run(); });
+  return slice;
 }
 
-BatchLoader::~BatchLoader() {
-  {
-    const std::lock_guard lock(mutex_);
-    stop_ = true;
-  }
-  changed_.notify_all();
-  thread_.join();
+BatchLoader::Batch empty_batch(std::int64_t tokens) {
+  const std::vector<std::int32_t> ids(static_cast<std::size_t>(tokens));
+  return {-1, ids, ids};
 }
 
-const BatchLoader::Batch& BatchLoader::get(std::int64_t step) {
-  std::unique_lock lock(mutex_);
-  changed_.wait(lock, [this] { return wanted_ < 0; });
-  if (next_.step == step) {
-    if (failure_) {
-      next_.step = -1;
-      std::rethrow_exception(std::exchange(failure_, nullptr));
-    }
-    std::swap(current_, next_);
-  } else {
-    fill(step, current_);
-  }
-  wanted_ = step + 1;
-  lock.unlock();
-  changed_.notify_all();
-  return current_;
-}
+}  // namespace
 
-void BatchLoader::run() {
-  std::unique_lock lock(mutex_);
-  while (true) {
-    changed_.wait(lock, [this] { return stop_ || wanted_ >= 0; });
-    if (stop_) return;
-    const std::int64_t step = wanted_;
-    lock.unlock();
-    // get() waits until wanted_ is -1 again before it touches next_, window_ or failure_.
-    failure_ = nullptr;
-    try {
-      fill(step, next_);
-    } catch (...) {
-      failure_ = std::current_exception();
-      next_.step = step;
-    }
-    lock.lock();
-    wanted_ = -1;
-    changed_.notify_all();
-  }
-}
+BatchLoader::BatchLoader(const TokenDataset& dataset, const Sampler& sampler, const BatchSlice& slice)
+    : dataset_(dataset),
+      sampler_(sampler),
+      slice_(checked(slice)),
+      window_(static_cast<std::size_t>(sampler.context_length()) + 1),
+      batches_([this](std::int64_t step, Batch& batch) { fill(step, batch); },
+               empty_batch(slice_.samples() * sampler.context_length())) {}
 
 void BatchLoader::fill(std::int64_t step, Batch& batch) {
   batch.step = -1;

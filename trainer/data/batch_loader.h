@@ -5,13 +5,10 @@
 // of ranks, and a run resumes at any step.
 #pragma once
 
-#include <condition_variable>
 #include <cstdint>
-#include <exception>
-#include <mutex>
-#include <thread>
 #include <vector>
 
+#include "trainer/data/read_ahead.h"
 #include "trainer/data/sampler.h"
 #include "trainer/data/token_dataset.h"
 
@@ -36,35 +33,21 @@ class BatchLoader {
 
   // `dataset` must outlive the loader. Throws UsageError if the slice is not possible.
   BatchLoader(const TokenDataset& dataset, const Sampler& sampler, const BatchSlice& slice);
-  ~BatchLoader();  // waits for a read in progress
-  BatchLoader(const BatchLoader&) = delete;
-  BatchLoader& operator=(const BatchLoader&) = delete;
 
-  // The batch of `step`, valid until the next call; reading of step + 1 begins. Steps in order are found
-  // ready, any other is read on the spot. An error of the reading thread is thrown by the call that wants
-  // that step.
-  const Batch& get(std::int64_t step);
+  // The batch of `step`, valid until the next call (read_ahead.h).
+  const Batch& get(std::int64_t step) { return batches_.get(step); }
 
   const BatchSlice& slice() const { return slice_; }
   const Sampler& sampler() const { return sampler_; }
 
  private:
   void fill(std::int64_t step, Batch& batch);
-  void run();
 
   const TokenDataset& dataset_;
   const Sampler sampler_;
   const BatchSlice slice_;
   std::vector<std::int32_t> window_;  // [context_length + 1]; of whoever fills
-
-  Batch current_;  // what get() returned
-  std::mutex mutex_;
-  std::condition_variable changed_;
-  Batch next_;                  // filled by the thread while wanted_ >= 0
-  std::int64_t wanted_ = -1;    // the step being read; -1: the thread is idle
-  std::exception_ptr failure_;  // of next_
-  bool stop_ = false;
-  std::thread thread_;
+  ReadAhead<Batch> batches_;          // last, so that its thread ends before what it reads
 };
 
 }  // namespace heddle

@@ -58,7 +58,78 @@ DatasetSplit parse_split(const json& object, const std::string& name) {
   return split;
 }
 
+DatasetTokenizer parse_tokenizer(const json& object, const std::string& name) {
+  return {json_string(object, "kind", name), hash_member(object, "hash", name),
+          json_integer(object, "vocabulary_size", name, 1, kMaxVocabularySize)};
+}
+
+nlohmann::ordered_json to_json(const DatasetTokenizer& tokenizer) {
+  return {{"kind", tokenizer.kind}, {"hash", tokenizer.hash}, {"vocabulary_size", tokenizer.vocabulary_size}};
+}
+
+DatasetPairs parse_pairs(const json& object, const std::string& name) {
+  DatasetPairs pairs;
+  pairs.read = json_integer(object, "read", name, 0, INT64_MAX);
+  pairs.empty = json_integer(object, "empty", name, 0, pairs.read);
+  if (object.contains("target_tokenizer"))
+    pairs.target_tokenizer = parse_tokenizer(json_member(object, "target_tokenizer", name), name);
+  return pairs;
+}
+
+// Each source split has a target split of as many documents, and together they are the pairs that were not
+// left out.
+void check_pairs(const DatasetManifest& manifest, const std::string& name) {
+  std::int64_t left = manifest.pairs->read - manifest.pairs->empty;
+  std::size_t known = 0;
+  for (const char* split : {kTrainSplit, kValidationSplit}) {
+    const auto source = manifest.splits.find(pair_split(split, PairSide::source)),
+               target = manifest.splits.find(pair_split(split, PairSide::target));
+    const bool has_source = source != manifest.splits.end(), has_target = target != manifest.splits.end();
+    if (has_source != has_target)
+      throw error("{}: the {} split has {}", name, split, has_source ? "no target side" : "no source side");
+    if (!has_source) continue;
+    known += 2;
+    if (source->second.documents != target->second.documents) {
+      throw error("{}: the {} split has {} source and {} target documents", name, split,
+                  source->second.documents, target->second.documents);
+    }
+    if (source->second.documents > left)
+      throw error("{}: the splits have more documents than there are pairs", name);
+    left -= source->second.documents;
+  }
+  if (known != manifest.splits.size())
+    throw error("{}: pairs have a train and a validation split only", name);
+  if (left != 0) throw error("{}: the splits have {} documents less than there are pairs", name, left);
+}
+
+// Whose hash and vocabulary the shards of a split have.
+DatasetTokenizer tokenizer_of(const DatasetManifest& manifest, const std::string& split) {
+  if (manifest.pairs && manifest.pairs->target_tokenizer &&
+      (split == pair_split(kTrainSplit, PairSide::target) ||
+       split == pair_split(kValidationSplit, PairSide::target))) {
+    return *manifest.pairs->target_tokenizer;
+  }
+  return {manifest.tokenizer_kind, manifest.tokenizer_hash, manifest.vocabulary_size};
+}
+
+std::unique_ptr<Tokenizer> open_checked(const std::string& path, const std::string& hash) {
+  std::unique_ptr<Tokenizer> tokenizer = load_tokenizer(path);
+  if (tokenizer->hash() != hash) {
+    throw error("{} is not the tokenizer that made the data beside it; prepare the data again", path);
+  }
+  return tokenizer;
+}
+
 }  // namespace
+
+std::string pair_split(const std::string& split, PairSide side) {
+  return split + (side == PairSide::source ? "-source" : "-target");
+}
+
+std::vector<std::string> tokenizer_files(const DatasetManifest& manifest) {
+  if (!manifest.pairs || !manifest.pairs->target_tokenizer) return {kDatasetTokenizerName};
+  return {kDatasetSourceTokenizerName, kDatasetTargetTokenizerName};
+}
 
 bool is_prepared_folder(const std::string& folder) {
   std::error_code ignored;
@@ -72,14 +143,16 @@ DatasetManifest read_manifest(const std::string& folder) {
   json_integer(file, "version", name, 1, 1);
   DatasetManifest manifest;
   manifest.fingerprint = hash_member(file, "fingerprint", name);
-  const json& tokenizer = json_member(file, "tokenizer", name);
-  manifest.tokenizer_kind = json_string(tokenizer, "kind", name);
-  manifest.tokenizer_hash = hash_member(tokenizer, "hash", name);
-  manifest.vocabulary_size = json_integer(tokenizer, "vocabulary_size", name, 1, kMaxVocabularySize);
+  const DatasetTokenizer tokenizer = parse_tokenizer(json_member(file, "tokenizer", name), name);
+  manifest.tokenizer_kind = tokenizer.kind;
+  manifest.tokenizer_hash = tokenizer.hash;
+  manifest.vocabulary_size = tokenizer.vocabulary_size;
+  if (file.contains("pairs")) manifest.pairs = parse_pairs(json_member(file, "pairs", name), name);
   const json& splits = json_member(file, "splits", name);
   if (!splits.is_object()) throw error("{}: \"splits\" is not an object", name);
   for (const auto& [split_name, split] : splits.items())
     manifest.splits[split_name] = parse_split(split, name);
+  if (manifest.pairs) check_pairs(manifest, name);
   return manifest;
 }
 
@@ -88,9 +161,12 @@ void write_manifest(const std::string& folder, const DatasetManifest& manifest) 
   file["format"] = kFormat;
   file["version"] = 1;
   file["fingerprint"] = manifest.fingerprint;
-  file["tokenizer"] = {{"kind", manifest.tokenizer_kind},
-                       {"hash", manifest.tokenizer_hash},
-                       {"vocabulary_size", manifest.vocabulary_size}};
+  file["tokenizer"] = to_json({manifest.tokenizer_kind, manifest.tokenizer_hash, manifest.vocabulary_size});
+  if (manifest.pairs) {
+    file["pairs"] = {{"read", manifest.pairs->read}, {"empty", manifest.pairs->empty}};
+    if (manifest.pairs->target_tokenizer)
+      file["pairs"]["target_tokenizer"] = to_json(*manifest.pairs->target_tokenizer);
+  }
   for (const auto& [name, split] : manifest.splits) {
     nlohmann::ordered_json shards = nlohmann::ordered_json::array();
     for (const DatasetSplit::Shard& shard : split.shards) {
@@ -106,15 +182,18 @@ TokenDataset open_split(const std::string& folder, const DatasetManifest& manife
                         const std::string& split) {
   const auto found = manifest.splits.find(split);
   if (found == manifest.splits.end()) {
+    if (manifest.pairs && manifest.splits.contains(pair_split(split, PairSide::source)))
+      throw error("{} holds pairs of texts, which only a model with an encoder and a decoder reads", folder);
     throw error("{} has no {} data; prepare it with a validation fraction or validation text", folder, split);
   }
+  const DatasetTokenizer tokenizer = tokenizer_of(manifest, split);
   std::vector<TokenFile> files;
   for (const DatasetSplit::Shard& shard : found->second.shards) {
     const std::string path = in_folder(folder, shard.file);
     TokenFile file = open_token_file(path);
     if (!file.shard || file.shard->payload_hash != shard.hash || file.shard->tokens != shard.tokens ||
-        file.shard->tokenizer_hash != manifest.tokenizer_hash ||
-        file.shard->vocabulary_size != manifest.vocabulary_size) {
+        file.shard->tokenizer_hash != tokenizer.hash ||
+        file.shard->vocabulary_size != tokenizer.vocabulary_size) {
       throw error("{} is not the shard that {} describes; prepare the data again", path,
                   in_folder(folder, kDatasetManifestName));
     }
@@ -124,12 +203,13 @@ TokenDataset open_split(const std::string& folder, const DatasetManifest& manife
 }
 
 std::unique_ptr<Tokenizer> open_tokenizer(const std::string& folder, const DatasetManifest& manifest) {
-  const std::string path = in_folder(folder, kDatasetTokenizerName);
-  std::unique_ptr<Tokenizer> tokenizer = load_tokenizer(path);
-  if (tokenizer->hash() != manifest.tokenizer_hash) {
-    throw error("{} is not the tokenizer that made the data beside it; prepare the data again", path);
-  }
-  return tokenizer;
+  return open_checked(in_folder(folder, tokenizer_files(manifest).front()), manifest.tokenizer_hash);
+}
+
+std::unique_ptr<Tokenizer> open_target_tokenizer(const std::string& folder, const DatasetManifest& manifest) {
+  const bool own = manifest.pairs && manifest.pairs->target_tokenizer;
+  return open_checked(in_folder(folder, tokenizer_files(manifest).back()),
+                      own ? manifest.pairs->target_tokenizer->hash : manifest.tokenizer_hash);
 }
 
 }  // namespace heddle

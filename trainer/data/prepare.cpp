@@ -10,12 +10,13 @@
 #include "trainer/data/fingerprint.h"
 #include "trainer/data/parallel_for.h"
 #include "trainer/data/split_source.h"
+#include "trainer/data/split_writer.h"
+#include "trainer/data/tokenizer_kind.h"
 #include "trainer/data/tokenizers/bpe_trainer.h"
 #include "trainer/data/tokenizers/byte_tokenizer.h"
 #include "trainer/data/tokenizers/character_tokenizer.h"
 #include "trainer/data/tokenizers/word_trainer.h"
 #include "trainer/data/utf8.h"
-#include "trainer/files.h"
 
 namespace heddle {
 namespace {
@@ -28,19 +29,6 @@ constexpr std::uint64_t kPreparationVersion = 1;
 constexpr std::size_t kBatchBytes = std::size_t{1} << 24;
 constexpr std::size_t kBatchPieces = 4096;
 
-// Inside the data's folder; what an earlier preparation left there stays whole until the new one is finished.
-constexpr const char* kWorkshopName = "preparing.tmp";
-
-enum class TokenizerKind { byte, character, bpe, file, word };
-
-TokenizerKind kind_of(const std::string& tokenizer) {
-  if (tokenizer == "byte") return TokenizerKind::byte;
-  if (tokenizer == "char" || tokenizer == "character") return TokenizerKind::character;
-  if (tokenizer == "word") return TokenizerKind::word;
-  if (tokenizer == "bpe") return TokenizerKind::bpe;
-  return TokenizerKind::file;
-}
-
 void check(const PrepareOptions& options) {
   if (options.texts.empty()) throw usage_error("no text to prepare: name files or folders");
   if (options.folder.empty()) throw usage_error("no folder for the prepared data");
@@ -50,12 +38,12 @@ void check(const PrepareOptions& options) {
   if (options.tokens_per_shard < 1)
     throw usage_error("{} tokens per shard are not possible", options.tokens_per_shard);
   const int smallest = 256 + options.end_of_text;
-  if (kind_of(options.tokenizer) == TokenizerKind::bpe &&
+  if (tokenizer_kind(options.tokenizer) == TokenizerKind::bpe &&
       (options.bpe_vocabulary < smallest || options.bpe_vocabulary > kMaxVocabularySize)) {
     throw usage_error("a BPE vocabulary of {} is not possible; it has {} to {} tokens",
                       options.bpe_vocabulary, smallest, kMaxVocabularySize);
   }
-  if (kind_of(options.tokenizer) == TokenizerKind::word && options.word_minimum_count < 1)
+  if (tokenizer_kind(options.tokenizer) == TokenizerKind::word && options.word_minimum_count < 1)
     throw usage_error("words cannot be seen {} times: give a count of at least 1",
                       options.word_minimum_count);
 }
@@ -63,17 +51,14 @@ void check(const PrepareOptions& options) {
 // Passes over the text, each from the start, and says how far they are.
 class Preparation {
  public:
-  Preparation(const PrepareOptions& options, const std::function<void(const PrepareProgress&)>& progress)
+  Preparation(const PrepareOptions& options, const PrepareReport& progress)
       : options_(options),
         progress_(progress),
-        kind_(kind_of(options.tokenizer)),
+        kind_(tokenizer_kind(options.tokenizer)),
         threads_(resolve_threads(options.threads)),
         files_(list_text_files(options.texts)),
-        validation_files_(list_text_files(options.validation_texts)) {
-    for (const auto* files : {&files_, &validation_files_}) {
-      for (const std::string& path : *files)
-        stored_bytes_ += static_cast<std::int64_t>(File::open(path).size());
-    }
+        validation_files_(list_text_files(options.validation_texts)),
+        stored_bytes_(stored_bytes({&files_, &validation_files_})) {
     if (kind_ == TokenizerKind::file) tokenizer_ = load_tokenizer(options.tokenizer);
   }
 
@@ -86,7 +71,7 @@ class Preparation {
     std::vector<TextPiece> pieces;
     std::vector<SplitPart> parts;
   };
-  class SplitWriter;
+  class DocumentWriter;
 
   void find_split_point();
   void learn_characters();
@@ -105,17 +90,16 @@ class Preparation {
   }
 
   const PrepareOptions& options_;
-  const std::function<void(const PrepareProgress&)>& progress_;
+  const PrepareReport& progress_;
   TokenizerKind kind_;
   int threads_;
   std::vector<std::string> files_, validation_files_;
-  std::int64_t stored_bytes_ = 0;
+  std::int64_t stored_bytes_;
   SplitPoint point_;
   std::unique_ptr<Tokenizer> tokenizer_;
 };
 
-// Of all that decides about the result: the files' content and order (not their names, but for the format
-// that these stand for) and the settings.
+// Of all that decides about the result: the files and the settings.
 std::string Preparation::fingerprint() const {
   Fingerprint fingerprint;
   fingerprint.number(kPreparationVersion);
@@ -132,26 +116,7 @@ std::string Preparation::fingerprint() const {
   fingerprint.string(options_.text_field);
   fingerprint.number(static_cast<std::uint64_t>(options_.tokens_per_shard));
   fingerprint.string(validation_files_.empty() ? fmt::format("{}", options_.validation_fraction) : "");
-  std::int64_t done = 0;
-  std::vector<char> buffer(std::size_t{1} << 20);
-  for (const auto* files : {&files_, &validation_files_}) {
-    fingerprint.number(files->size());
-    for (const std::string& path : *files) {
-      const File file = File::open(path);
-      Digest content;
-      for (std::uint64_t offset = 0; offset < file.size();) {
-        const std::size_t count =
-            static_cast<std::size_t>(std::min<std::uint64_t>(buffer.size(), file.size() - offset));
-        file.read_at(offset, buffer.data(), count);
-        content.update(buffer.data(), count);
-        offset += count;
-        done += static_cast<std::int64_t>(count);
-        report("comparing", done, stored_bytes_);
-      }
-      fingerprint.string(content.hex());
-      fingerprint.string(text_format_name(path));
-    }
-  }
+  add_files(fingerprint, {&files_, &validation_files_}, progress_);
   return fingerprint.hex();
 }
 
@@ -244,69 +209,41 @@ void Preparation::learn_bpe() {
   tokenizer_ = std::make_unique<BpeTokenizer>(std::move(model), "the learnt tokenizer");
 }
 
-// The shards of one split, with end-of-text tokens between documents.
-class Preparation::SplitWriter {
+// One split, with end-of-text tokens between documents.
+class Preparation::DocumentWriter {
  public:
-  SplitWriter(const PrepareOptions& options, const Tokenizer& tokenizer, std::string folder, std::string name)
-      : options_(options),
-        tokenizer_(tokenizer),
-        hash_(tokenizer.hash()),
-        folder_(std::move(folder)),
-        name_(std::move(name)) {
+  DocumentWriter(const PrepareOptions& options, const Tokenizer& tokenizer, const std::string& folder,
+                 const std::string& name)
+      : split_(folder, name, tokenizer, options.tokens_per_shard) {
     if (options.end_of_text) end_of_text_ = tokenizer.end_of_text();
   }
 
   void add(const TextPiece& piece, std::span<const std::int32_t> ids) {
-    if (piece.starts_document && ++split_.documents > 1) end_document();
-    split_.bytes += static_cast<std::int64_t>(piece.text.size());
-    write(ids);
+    if (piece.starts_document) {
+      if (split_.documents() > 0) end_document();
+      split_.count_document();
+    }
+    split_.count_bytes(piece.text.size());
+    split_.write(ids);
   }
 
   DatasetSplit finish() {
-    if (split_.documents > 1) end_document();
-    close_shard();
-    return std::move(split_);
+    if (split_.documents() > 1) end_document();
+    return split_.finish();
   }
 
  private:
   void end_document() {
-    if (end_of_text_) write(std::span(&*end_of_text_, 1));
+    if (end_of_text_) split_.write(std::span(&*end_of_text_, 1));
   }
 
-  void write(std::span<const std::int32_t> ids) {
-    while (!ids.empty()) {
-      if (!writer_) {
-        shard_name_ = fmt::format("{}-{:05}.heddle", name_, split_.shards.size());
-        writer_.emplace((fs::path(folder_) / shard_name_).string(), tokenizer_.vocabulary_size(), hash_);
-      }
-      const std::int64_t room = options_.tokens_per_shard - writer_->tokens();
-      const std::size_t count =
-          static_cast<std::size_t>(std::min<std::int64_t>(room, static_cast<std::int64_t>(ids.size())));
-      writer_->append(ids.first(count));
-      ids = ids.subspan(count);
-      if (writer_->tokens() == options_.tokens_per_shard) close_shard();
-    }
-  }
-
-  void close_shard() {
-    if (!writer_) return;
-    const ShardHeader header = writer_->commit();
-    writer_.reset();
-    split_.tokens += header.tokens;
-    split_.shards.push_back({shard_name_, header.tokens, header.payload_hash});
-  }
-
-  const PrepareOptions& options_;
-  const Tokenizer& tokenizer_;
-  std::string hash_, folder_, name_, shard_name_;
+  SplitWriter split_;
   std::optional<std::int32_t> end_of_text_;
-  std::optional<ShardWriter> writer_;
-  DatasetSplit split_;
 };
 
 void Preparation::encode(const std::string& folder, DatasetManifest& manifest) {
-  SplitWriter train(options_, *tokenizer_, folder, kTrainSplit);
-  SplitWriter validation(options_, *tokenizer_, folder, kValidationSplit);
+  DocumentWriter train(options_, *tokenizer_, folder, kTrainSplit);
+  DocumentWriter validation(options_, *tokenizer_, folder, kValidationSplit);
   SplitSource source = open_source();
   Batch batch;
   std::vector<std::vector<std::int32_t>> ids;
@@ -351,79 +288,13 @@ DatasetManifest Preparation::run(const std::string& folder) {
   return manifest;
 }
 
-// What an earlier preparation left, if it is complete and of this fingerprint.
-std::optional<DatasetManifest> find_prepared(const std::string& folder, const std::string& fingerprint) {
-  if (!is_prepared_folder(folder)) return std::nullopt;
-  try {
-    DatasetManifest manifest = read_manifest(folder);
-    if (manifest.fingerprint != fingerprint) return std::nullopt;
-    for (const auto& [name, split] : manifest.splits) open_split(folder, manifest, name);
-    open_tokenizer(folder, manifest);
-    return manifest;
-  } catch (const Error&) {
-    return std::nullopt;  // damaged: made again
-  }
-}
-
-bool is_shard_name(const std::string& name) {
-  return name.ends_with(".heddle") && (name.starts_with(std::string(kTrainSplit) + "-") ||
-                                       name.starts_with(std::string(kValidationSplit) + "-"));
-}
-
-// Removes shards that an earlier preparation left and this one did not replace.
-void remove_other_shards(const fs::path& folder, const DatasetManifest& manifest) {
-  std::set<std::string> kept;
-  for (const auto& [name, split] : manifest.splits) {
-    for (const DatasetSplit::Shard& shard : split.shards) kept.insert(shard.file);
-  }
-  std::vector<fs::path> others;
-  for (const fs::directory_entry& entry : fs::directory_iterator(folder)) {
-    const std::string name = entry.path().filename().string();
-    if (is_shard_name(name) && !kept.contains(name)) others.push_back(entry.path());
-  }
-  for (const fs::path& path : others) remove_tree(path);
-}
-
-// Moves finished data from the workshop to its folder. The folder has no manifest while it is in between.
-void publish(const fs::path& workshop, const fs::path& folder, const DatasetManifest& manifest) {
-  remove_tree(folder / kDatasetManifestName);
-  sync_directory(folder);
-  for (const auto& [name, split] : manifest.splits) {
-    for (const DatasetSplit::Shard& shard : split.shards)
-      rename_path(workshop / shard.file, folder / shard.file);
-  }
-  rename_path(workshop / kDatasetTokenizerName, folder / kDatasetTokenizerName);
-  sync_directory(folder);
-  write_manifest(folder.string(), manifest);
-  remove_other_shards(folder, manifest);
-  remove_tree(workshop);
-}
-
 }  // namespace
 
-PrepareResult prepare(const PrepareOptions& options,
-                      const std::function<void(const PrepareProgress&)>& progress) {
+PrepareResult prepare(const PrepareOptions& options, const PrepareReport& progress) {
   check(options);
   Preparation preparation(options, progress);
-  const std::string fingerprint = preparation.fingerprint();
-  if (std::optional<DatasetManifest> manifest = find_prepared(options.folder, fingerprint)) {
-    return {true, std::move(*manifest)};
-  }
-  const fs::path folder(options.folder), workshop = folder / kWorkshopName;
-  make_directories(folder);
-  remove_tree(workshop);
-  make_directory(workshop);
-  PrepareResult result;
-  try {
-    result.manifest = preparation.run(workshop.string());
-    result.manifest.fingerprint = fingerprint;
-    publish(workshop, folder, result.manifest);
-  } catch (...) {
-    std::error_code ignored;
-    fs::remove_all(workshop, ignored);
-    throw;
-  }
-  return result;
+  return update_prepared_folder(options.folder, preparation.fingerprint(),
+                                [&](const std::string& workshop) { return preparation.run(workshop); });
 }
 
 }  // namespace heddle

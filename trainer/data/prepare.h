@@ -2,10 +2,9 @@
 // given text do.
 //
 // The folder afterwards (dataset_manifest.h): dataset.json, tokenizer.json, train-00000.heddle ...,
-// validation-00000.heddle ... . All is made in a folder within and moved when it is finished; dataset.json goes
-// first and comes last, so a folder that has one is complete, and a preparation that fails leaves the earlier
-// one as it was. The same inputs (by content) and settings again: nothing is done. Several processes must not
-// prepare one folder at once; in a job, rank 0 does it.
+// validation-00000.heddle ... . All is made in a folder within and moved when it is finished; a preparation
+// that fails leaves the earlier one as it was. The same inputs (by content) and settings again: nothing is
+// done. Several processes must not prepare one folder at once; in a job, rank 0 does it.
 //
 // End of text: a tokenizer that has such a token gets one after every document of a split that has more than
 // one; a split of a single document has none (so Shakespeare has the tokens known from nanoGPT). Tokenizers
@@ -13,11 +12,10 @@
 #pragma once
 
 #include <cstdint>
-#include <functional>
 #include <string>
 #include <vector>
 
-#include "trainer/data/dataset_manifest.h"
+#include "trainer/data/prepared_folder.h"
 
 namespace heddle {
 
@@ -42,20 +40,8 @@ struct PrepareOptions {
   int threads = 0;  // 0: all cores; the result does not depend on it
 };
 
-struct PrepareProgress {
-  const char* stage = "";  // "comparing", "reading", "learning the tokenizer", "merging", "encoding"
-  std::int64_t done = 0;   // bytes of the stored files; tokens of the vocabulary when merging
-  std::int64_t total = 0;
-};
-
-struct PrepareResult {
-  bool up_to_date = false;  // all was there already
-  DatasetManifest manifest;
-};
-
 // Throws UsageError for settings that cannot work, Error for text that cannot be used; both name the file or
 // setting.
-PrepareResult prepare(const PrepareOptions& options,
-                      const std::function<void(const PrepareProgress&)>& progress = {});
+PrepareResult prepare(const PrepareOptions& options, const PrepareReport& progress = {});
 
 }  // namespace heddle

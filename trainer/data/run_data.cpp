@@ -8,8 +8,8 @@
 
 #include "kernels/error.h"
 #include "trainer/data/prepare.h"
+#include "trainer/data/prepare_line.h"
 #include "trainer/format.h"
-#include "trainer/metrics/progress.h"
 #include "trainer/training/settings.h"
 
 namespace heddle {
@@ -30,24 +30,6 @@ std::string stem_of(const std::string& path) {
   const std::string stem = name.substr(0, name.find('.', 1));
   return stem.empty() ? "text" : stem;
 }
-
-// Redraws one line on a terminal and is silent elsewhere: what was done is said at the end.
-class PrepareLine {
- public:
-  ~PrepareLine() {
-    if (draws_) fmt::print("\r\033[K");
-    std::fflush(stdout);
-  }
-  void show(const PrepareProgress& p) {
-    if (!draws_) return;
-    const double percent = p.total > 0 ? 100.0 * static_cast<double>(p.done) / static_cast<double>(p.total) : 0;
-    fmt::print("\r\033[K{} {:.0f} %", p.stage, percent);
-    std::fflush(stdout);
-  }
-
- private:
-  const bool draws_ = ProgressStyle::detect().redraw;
-};
 
 }  // namespace
 

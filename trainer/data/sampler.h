@@ -5,9 +5,8 @@
 //   N = max(1, floor((tokens - context_length) / context_length))
 // windows of context_length tokens, beginning at an offset drawn from (seed, epoch) in [0, context_length)
 // (less if the data is hardly longer than one window). So windows differ between epochs, and each window of
-// an epoch comes up exactly once, in an order that is a permutation keyed by (seed, epoch): a Feistel network
-// over the next power of four with Philox as the round function, repeated until the value is below N (cycle
-// walking; Black and Rogaway, CT-RSA 2002). Any sample is found without those before it.
+// an epoch comes up exactly once, in an order that is a permutation keyed by (seed, epoch)
+// (keyed_permutation.h). Any sample is found without those before it.
 //
 // Sequential (validation). N = floor((tokens - 1) / context_length) windows from offset 0 in their order;
 // what is left at the end, less than a window, is not used.
@@ -16,6 +15,8 @@
 #pragma once
 
 #include <cstdint>
+
+#include "trainer/data/keyed_permutation.h"
 
 namespace heddle {
 
@@ -38,12 +39,10 @@ class Sampler {
   std::int64_t epoch_offset(std::int64_t epoch) const;
 
  private:
-  std::int64_t permute(std::int64_t epoch, std::int64_t index) const;
-
   std::int64_t tokens_, context_length_, windows_;
   SampleOrder order_;
   std::uint64_t key_;
-  int half_bits_;  // of the Feistel network
+  KeyedPermutation permutation_;  // of the windows of an epoch
 };
 
 }  // namespace heddle

@@ -8,6 +8,7 @@
 
 #include "kernels/error.h"
 #include "trainer/data/byte_stream.h"
+#include "trainer/data/line_reader.h"
 #include "trainer/data/utf8.h"
 #include "trainer/files.h"
 #include "trainer/strict_json.h"
@@ -157,31 +158,15 @@ std::size_t find_text_cut(std::string_view text, std::size_t from, std::size_t t
 
 class TextSource::TextFile {
  public:
-  explicit TextFile(const std::string& path) : path_(path), stream_(open_byte_stream(path)) {}
   virtual ~TextFile() = default;
   virtual bool next(TextPiece& piece) = 0;
-  std::uint64_t stored_bytes_read() const { return stream_->stored_bytes_read(); }
-
- protected:
-  // Appends to the buffer what one read gives; false at the end.
-  bool fill() {
-    const std::size_t old_size = buffer_.size();
-    buffer_.resize(old_size + kReadBytes);
-    const std::size_t count = stream_->read(buffer_.data() + old_size, kReadBytes);
-    buffer_.resize(old_size + count);
-    return count > 0;
-  }
-
-  std::string path_;
-  std::string buffer_;  // read, not yet passed on
-
- private:
-  std::unique_ptr<ByteStream> stream_;
+  virtual std::uint64_t stored_bytes_read() const = 0;
 };
 
 class TextSource::PlainFile : public TextFile {
  public:
-  PlainFile(const std::string& path, const TextOptions& options) : TextFile(path), options_(options) {}
+  PlainFile(const std::string& path, const TextOptions& options)
+      : path_(path), stream_(open_byte_stream(path)), options_(options) {}
 
   bool next(TextPiece& piece) override {
     std::size_t cut = 0, searched = 0, wanted = options_.piece_bytes;
@@ -212,7 +197,18 @@ class TextSource::PlainFile : public TextFile {
     return true;
   }
 
+  std::uint64_t stored_bytes_read() const override { return stream_->stored_bytes_read(); }
+
  private:
+  // Appends to the buffer what one read gives; false at the end.
+  bool fill() {
+    const std::size_t old_size = buffer_.size();
+    buffer_.resize(old_size + kReadBytes);
+    const std::size_t count = stream_->read(buffer_.data() + old_size, kReadBytes);
+    buffer_.resize(old_size + count);
+    return count > 0;
+  }
+
   void check_utf8(const std::string& text) const {
     const std::size_t bad = find_invalid_utf8(text);
     if (bad < text.size()) {
@@ -222,19 +218,23 @@ class TextSource::PlainFile : public TextFile {
     }
   }
 
+  std::string path_;
+  std::unique_ptr<ByteStream> stream_;
+  std::string buffer_;  // read, not yet passed on
   const TextOptions& options_;
   std::uint64_t position_ = 0;
 };
 
 class TextSource::JsonLinesFile : public TextFile {
  public:
-  JsonLinesFile(const std::string& path, const TextOptions& options) : TextFile(path), options_(options) {}
+  JsonLinesFile(const std::string& path, const TextOptions& options)
+      : lines_(path, kMaxLineBytes), options_(options) {}
 
   bool next(TextPiece& piece) override {
     std::string_view line;
-    while (next_line(line)) {
+    while (lines_.next(line)) {
       if (line.find_first_not_of(" \t\r") == std::string_view::npos) continue;
-      piece.origin = fmt::format("{}:{}", path_, line_);
+      piece.origin = lines_.origin();
       check_json_object_text(line, piece.origin);
       FieldReader reader(options_.field);
       if (!nlohmann::json::sax_parse(line.begin(), line.end(), &reader)) {
@@ -249,32 +249,11 @@ class TextSource::JsonLinesFile : public TextFile {
     return false;
   }
 
- private:
-  bool next_line(std::string_view& line) {
-    std::size_t end;
-    std::size_t searched = begin_;
-    while ((end = buffer_.find('\n', searched)) == std::string::npos) {
-      buffer_.erase(0, begin_);
-      begin_ = 0;
-      searched = buffer_.size();
-      if (buffer_.size() > kMaxLineBytes) {
-        throw error("{}:{}: the line is longer than {} bytes", path_, line_ + 1, kMaxLineBytes);
-      }
-      if (!fill()) {
-        if (buffer_.empty()) return false;
-        end = buffer_.size();
-        break;
-      }
-    }
-    line = std::string_view(buffer_).substr(begin_, end - begin_);
-    begin_ = std::min(end + 1, buffer_.size());
-    ++line_;
-    return true;
-  }
+  std::uint64_t stored_bytes_read() const override { return lines_.stored_bytes_read(); }
 
+ private:
+  LineReader lines_;
   const TextOptions& options_;
-  std::size_t begin_ = 0;  // of the next line in buffer_
-  std::uint64_t line_ = 0;
 };
 
 TextSource::TextSource(std::vector<std::string> files, TextOptions options)
