@@ -9,8 +9,8 @@
 #   An actor and a thing that meet in a held-back sentence never meet in training, so the answer cannot be remembered;
 #   and the right noun stands first as often as second, so its place does not tell.
 #
-#   --target word     "it" becomes the noun, word for word: "a dog ate the bread because dog was hungry". The target is
-#                     as long as the source, so that the encoder's vector for "it" is where the answer is looked for
+#   --target word     "it" becomes the noun, word for word: "a dog ate the bread because dog was hungry". Target and
+#                     source have the same places, so that rows of attention can be compared
 #   --target replace  "it" becomes a phrase: "a dog ate the bread because the dog was hungry"
 #   --target noun     only the noun: "dog"
 #   --pairs 20000     for training; 1,000 each are held back for valid and test
