@@ -5,12 +5,14 @@
 #   FOLDER gets train, valid and test, each as three files, line by line:
 #     .source  the sentence: "a dog ate the bread because it was hungry"
 #     .target  the same with "it" resolved; --target says how
-#     .index   places of "it" and of the noun it stands for, among the words of the source from 0 on: "6 1"
+#     .index   places of "it" and of the noun it stands for, among the words of the sentence from 0 on: "6 1"
 #   An actor and a thing that meet in a held-back sentence never meet in training, so the answer cannot be remembered;
 #   and the right noun stands first as often as second, so its place does not tell.
+#   Half of the training sentences name the noun where others say "it", and have only to be copied. So the decoder
+#   cannot know beforehand where something is to be resolved, and the encoder has to do it.
 #
-#   --target word     "it" becomes the noun, word for word: "a dog ate the bread because dog was hungry". The target is
-#                     as long as the source, so that the encoder's vector for "it" is where the answer is looked for
+#   --target word     "it" becomes the noun, word for word: "a dog ate the bread because dog was hungry". Target and
+#                     source have the same places, so that rows of attention can be compared
 #   --target replace  "it" becomes a phrase: "a dog ate the bread because the dog was hungry"
 #   --target noun     only the noun: "dog"
 #   --pairs 20000     for training; 1,000 each are held back for valid and test
@@ -99,7 +101,8 @@ my (%lines, %seen);
 while (%wanted) {
     my ($part, $words, $noun) = sentence();
     next if !$wanted{$part} || $seen{"@$words"}++;
-    push @{$lines{$part}{source}}, "@$words";
+    my $is_named = $part eq 'train' && $wanted{$part} % 2;
+    push @{$lines{$part}{source}}, $is_named ? resolve($target eq 'noun' ? 'word' : $target, $words, $noun) : "@$words";
     push @{$lines{$part}{target}}, resolve($target, $words, $noun);
     push @{$lines{$part}{index}}, place_of('it', $words) . ' ' . place_of($noun, $words);
     delete $wanted{$part} if !--$wanted{$part};
