@@ -54,7 +54,7 @@ std::vector<std::vector<Hypothesis>> search(MadeUpModel& model, BeamSettings set
   return beam.results();
 }
 
-// Every text that ends within `longest` tokens, by its score.
+// Every text that ends within `longest` tokens, the end counted, by its score.
 std::vector<Hypothesis> all_texts(MadeUpModel& model, std::int64_t source, std::int64_t longest, double alpha) {
   std::vector<Hypothesis> found;
   const auto extend = [&](auto& self, const std::vector<std::int32_t>& text, double log_probability) -> void {
@@ -112,7 +112,7 @@ TEST(BeamSearch, ThatIsWideEnoughFindsTheBest) {
       settings.beam = 128;  // 3 + 9 + 27 + 81 unfinished texts of up to 4 tokens
       settings.length_penalty = alpha;
       const std::vector<Hypothesis> found = search(model, settings, {5})[0];
-      std::vector<Hypothesis> all = all_texts(model, 0, 4, alpha);
+      std::vector<Hypothesis> all = all_texts(model, 0, 5, alpha);
       const std::size_t ended = static_cast<std::size_t>(
           std::count_if(found.begin(), found.end(), [](const Hypothesis& h) { return h.ended; }));
       ASSERT_GE(ended, 40u);  // all of up to 3 tokens, and the likelier ones of 4

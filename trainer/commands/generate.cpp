@@ -45,8 +45,11 @@ std::string continuation(const Tokenizer& tokenizer, const std::vector<std::int3
 
 int generate(const CommandLine& line, MpiSession& session) {
   const GenerationOptions& generation = line.options.generation;
-  const CheckpointOptionsFile trained = options_of_checkpoint(line.options.load.checkpoint);
+  const CheckpointOptionsFile trained = options_of_checkpoint(line.options.load);
   const ModelOptions& model = trained.options.model;
+  if (model_input(model) != ModelInput::text)
+    throw usage_error("{} is a model of family {}, which reads a source: use heddle translate", trained.path.string(),
+                      model.family);
   Options split = line.options;
   split.model = model;
   const Layout layout = layout_for(split, session.size());

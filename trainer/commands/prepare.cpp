@@ -7,6 +7,7 @@
 
 #include "kernels/error.h"
 #include "trainer/commands/command.h"
+#include "trainer/data/pair_run_data.h"
 #include "trainer/data/run_data.h"
 #include "trainer/data/tokenize_report.h"
 #include "trainer/data/tokenizers/tokenizer.h"
@@ -16,9 +17,14 @@ namespace heddle {
 namespace {
 
 int run_prepare(const CommandLine& line) {
-  if (prepared_folder(line.options.data).empty())
+  const DataOptions& data = line.options.data;
+  if (!data.source.empty() || !data.target.empty() || !data.pairs.empty()) {
+    prepare_pair_run_data(data);
+    return kExitDone;
+  }
+  if (prepared_folder(data).empty())
     throw usage_error("--data names token files, which need no preparation");
-  prepare_run_data(line.options.data);
+  prepare_run_data(data);
   return kExitDone;
 }
 
@@ -59,7 +65,8 @@ Command prepare_command() {
   command.sections = {"data"};
   command.examples = {"heddle prepare --data my.txt --tokenizer bpe --bpe-vocabulary 8192",
                       "heddle prepare --data books/ --data more.jsonl.zst --data-folder data/mine",
-                      "heddle prepare configs/shakespeare-char-cpu.cfg --data input.txt"};
+                      "heddle prepare configs/shakespeare-char-cpu.cfg --data input.txt",
+                      "heddle prepare --source train.en --target train.fr --bpe-vocabulary 8000"};
   command.run = run_prepare;
   return command;
 }

@@ -6,6 +6,7 @@
 #include <vector>
 
 #include "kernels/error.h"
+#include "trainer/models/model.h"
 
 namespace heddle {
 namespace {
@@ -128,7 +129,10 @@ void check(const Options& options, int ranks) {
   check_model(options.model);
   check_optimizer(options.optimizer, options.train.length);
   check_tensor_parallel(options);
-  if (ranks > 0) {
+  if (model_input(options.model) == ModelInput::pairs) {
+    // Batches of pairs may have any size: what a rank lacks is filled up.
+    if (ranks > 0) layout_for(options, ranks);
+  } else if (ranks > 0) {
     check_batch(options, layout_for(options, ranks).data_parallel);
   } else if (options.parallel.data_parallel > 0) {
     check_batch(options, options.parallel.data_parallel);

@@ -172,6 +172,7 @@ void declare_options(Options& options, OptionTable& table) {
   table.section("load", "which model");
   table.add("checkpoint", &options.load.checkpoint, "a checkpoint folder, or a run folder for its newest",
             "<path>");
+  table.add("best", &options.load.best, "of a run: the checkpoint with the lowest validation loss");
   declare(options.generation, table);
 }
 

@@ -189,7 +189,8 @@ struct DeviceOptions {
 };
 
 struct LoadOptions {
-  std::string checkpoint;  // a checkpoint folder; of evaluate, generate and inspect
+  std::string checkpoint;  // a checkpoint folder, or that of a run; of evaluate, generate, translate and inspect
+  bool best = false;       // of a run: the checkpoint with the lowest validation loss, not the newest
   bool operator==(const LoadOptions&) const = default;
 };
 
