@@ -24,9 +24,8 @@ class LineReader {
   bool next_utf8(std::string_view& line);
 
   const std::string& path() const { return path_; }  // "standard input" for "-"
-  std::int64_t number() const {
-    return number_;
-  }                            // of the line that next() gave, from 1; how many were given
+  // Of the line that next() gave, from 1; so, how many it gave.
+  std::int64_t number() const { return number_; }
   std::string origin() const;  // "file:line"
 
   // Bytes of the stored file consumed so far, for progress.

@@ -3,16 +3,13 @@
 //
 // Pairs of similar lengths share a batch, so that little of it is padding:
 //   - The two lengths of a pair are rounded up on a grid (rounded_length()); pairs with the same rounded
-//   lengths are a
-//     class. The classes are sorted by target length, and among equal ones by source length, alternately up
-//     and down, so that neighbours are similar.
+//     lengths are a class. The classes are sorted by target length, and among equal ones by source length,
+//     alternately up and down, so that neighbours are similar.
 //   - The sorted row of places is cut into batches: of global_batch pairs, or of as many as batch_tokens
-//   allows. A
-//     batch is padded to the largest rounded lengths of its classes. So the batches' shapes are the same in
-//     every epoch.
+//     allows. A batch is padded to the largest rounded lengths of its classes. So the batches' shapes are the
+//     same in every epoch.
 //   - In each epoch the pairs of a class are permuted among its places, and the order of the batches is
-//   permuted, both
-//     keyed by seed and epoch (keyed_permutation.h). Every pair comes up exactly once.
+//     permuted, both keyed by seed and epoch (keyed_permutation.h). Every pair comes up exactly once.
 //
 // A pair longer than max_length on one side is left out.
 #pragma once

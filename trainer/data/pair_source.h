@@ -1,8 +1,7 @@
 // Parallel text from files, as a stream of pairs: a text and what it is to be turned into.
 //
 //   sources and targets   line i of a source file belongs to line i of the target file at the same place in
-//   the list;
-//                         two such files have equally many lines
+//                         the list; two such files have equally many lines
 //   pairs                 both on one line with one tab between
 //   ....gz, ....zst       the same, unpacked on the fly
 //
