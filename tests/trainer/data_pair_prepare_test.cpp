@@ -142,6 +142,25 @@ TEST_F(PreparePairs, KindsMayDiffer) {
   EXPECT_EQ(texts(), (Pairs{{"ab", "cdcdcd"}}));
 }
 
+TEST_F(PreparePairs, WordsAreLearntFromTheirSide) {
+  PreparePairsOptions settings =
+      options("word", "a Dog\na dog\na cat\n", "ein Hund\nein Hund\neine Katze\n", 0);
+  EXPECT_FALSE(prepare_pairs(settings).up_to_date);
+  EXPECT_TRUE(prepare_pairs(settings).up_to_date);
+  settings.lowercase = true;
+  EXPECT_FALSE(prepare_pairs(settings).up_to_date);
+  const std::int64_t joint = open().source_vocabulary_size();
+  settings.word_minimum_count = 3;
+  EXPECT_FALSE(prepare_pairs(settings).up_to_date);
+  EXPECT_LT(open().source_vocabulary_size(), joint);
+  settings.word_minimum_count = 2;
+  settings.joint_vocabulary = false;
+  EXPECT_FALSE(prepare_pairs(settings).up_to_date);
+  EXPECT_LT(open().source_vocabulary_size(), joint);
+  EXPECT_LT(open().target_vocabulary_size(), joint);
+  EXPECT_EQ(open().length(0).source, 3);
+}
+
 TEST_F(PreparePairs, LearnsFromTheTrainingPairsOnly) {
   prepare_pairs(options("bpe", "ab\nxyxyxyxyxyxy\n", "cd\nxyxyxyxyxyxy\n", 0.5));
   EXPECT_EQ(open(kValidationSplit).length(0).source, 13);
@@ -270,7 +289,11 @@ TEST_F(PreparePairs, SaysWhatIsWrong) {
   EXPECT_TRUE(contains(changed([](auto& o) { o.validation_fraction = 1; }), "fraction"));
   EXPECT_TRUE(contains(changed([](auto& o) { o.tokens_per_shard = 0; }), "shard"));
   EXPECT_TRUE(contains(changed([](auto& o) { o.tokenizer = "char"; }), "char has no end-of-text token"));
-  EXPECT_TRUE(contains(changed([](auto& o) { o.tokenizer = "word"; }), "word"));
+  EXPECT_TRUE(contains(changed([](auto& o) {
+                         o.tokenizer = "word";
+                         o.word_minimum_count = 0;
+                       }),
+                       "0 times"));
   EXPECT_TRUE(contains(changed([](auto& o) { o.tokenizer = "absent.json"; }), "absent.json does not exist"));
   EXPECT_TRUE(contains(changed([](auto& o) { o.target_tokenizer = "byte"; }), "joint_vocabulary"));
   EXPECT_TRUE(contains(changed([](auto& o) {
