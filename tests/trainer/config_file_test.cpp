@@ -135,7 +135,7 @@ TEST(ResolvedConfig, ReadsBackToTheSameOptions) {
   options.generation.prompt = "two\nlines\t# 1";
   EXPECT_FALSE(parse_config(resolved_config(options), "x") == options);
   EXPECT_EQ(resolved_config(options, {"device", "load"}),
-            "[device]\ndevice = cpu\nautotune = false\ngraph = true\n\n[load]\ncheckpoint =\n");
+            "[device]\ndevice = cpu\nautotune = false\ngraph = true\n\n[load]\ncheckpoint =\nbest = false\n");
   auto sections = training_sections();
   sections.insert(sections.end(), {"generation", "load"});
   EXPECT_TRUE(parse_config(resolved_config(options, sections), "x") == options);
