@@ -377,6 +377,13 @@ void adamw(const AdamW& a) {
                {"compute_copy", a.compute_copy}});
 }
 
+void round_stochastically(const StochasticRounding& r) {
+  check_shape("round_stochastically", is_flat_f32(r.from) && is(r.to, DType::bf16, r.from.shape),
+              "from f32 [n] and to bf16 [n]", {{"from", r.from}, {"to", r.to}});
+  if (r.place_count < 1 && r.from.count() > 0)
+    throw error("round_stochastically: {} elements belong to no parameter", r.from.count());
+}
+
 void squared_norm(const Tensor& x) {
   check_shape("squared_norm", is_flat_f32(x), "x f32 [n]", {{"x", x}});
 }

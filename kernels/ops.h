@@ -125,6 +125,7 @@ struct AdamWStep {
   float bias_correction2;  // 1 - beta2^t
   float gradient_scale;    // clipping: written by clip_scale
   std::uint32_t skip;      // not 0: the update changes nothing; written by clip_scale
+  std::uint32_t update = 0;  // its number, from 1: what stochastic rounding draws from
 };
 
 // Ranges [begin, end) of elements of a flat buffer, ascending and apart. Null: one range, everything.
@@ -146,6 +147,31 @@ struct AdamW {
   const AdamWStep* step = nullptr;  // device memory
   float beta1 = 0.9f, beta2 = 0.999f, epsilon = 1e-8f, weight_decay = 0;
   Spans decayed{};                  // where weight_decay applies; elsewhere it is 0
+};
+
+// A parameter in a flat buffer, which may be a shard of a global one: its element e is number
+// first + e / run * stride + e % run there.
+struct GlobalPlace {
+  std::int64_t begin;   // of the parameter in the flat buffer, a multiple of kSpanAlignment; it ends at the next one's
+  std::int64_t run;     // elements that are neighbours in both, at least 1
+  std::int64_t stride;  // from run to run in the global parameter
+  std::int64_t first;   // number of element 0
+  std::uint64_t key;    // philox_key(seed, "rounding/<parameter name>")
+};
+
+// Each element becomes one of the two bf16 beside it, with probabilities that make the mean of many roundings the
+// element itself. Which one is a pure function of (key, step->update, number e in the global parameter), so another
+// layout, another device or a resumed run finds the same:
+//   r = half word e % 8 (the lower half of a word first) of
+//       philox(key, (low 32 bits of e / 8, high 32 bits of e / 8, 0, step->update));
+//   the result is the upper half of (the bits of the f32) + r.
+// What bf16 holds exactly stays, 0 (padding) and infinity among it; what is finite stays finite; NaN stays NaN.
+struct StochasticRounding {
+  Tensor from;                          // f32 [n]
+  Tensor to;                            // bf16 [n]
+  const GlobalPlace* places = nullptr;  // device memory, [place_count], ascending from begin = 0
+  std::int32_t place_count = 0;
+  const AdamWStep* step = nullptr;      // device memory; reads update and skip
 };
 
 class Ops {
@@ -235,6 +261,7 @@ class Ops {
 
   // --- optimizer, over flat buffers ---
   virtual void adamw(const AdamW& a) = 0;
+  virtual void round_stochastically(const StochasticRounding& r) = 0;
   // *sum (device f64) += sum of squares of x (f32 [n]) within the spans, in a fixed order.
   virtual void squared_norm(const Tensor& x, const Spans& spans, double* sum) = 0;
   // step->gradient_scale = min(1, max_norm / norm), norm = sqrt(*sum); 1 if max_norm <= 0 or norm is not finite.

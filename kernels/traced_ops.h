@@ -135,6 +135,10 @@ class TracedOps final : public Ops {
     const Span span(trace_, "optimizer", "adamw");
     ops_.adamw(a);
   }
+  void round_stochastically(const StochasticRounding& r) override {
+    const Span span(trace_, "optimizer", "round_stochastically");
+    ops_.round_stochastically(r);
+  }
   void squared_norm(const Tensor& x, const Spans& spans, double* sum) override {
     const Span span(trace_, "optimizer", "squared_norm");
     ops_.squared_norm(x, spans, sum);

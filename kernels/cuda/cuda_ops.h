@@ -112,6 +112,9 @@ class CudaOps final : public Ops {
                   std::uint32_t* stopped) override;
   void sum(const Tensor& x, double* total) override;
 
+  // --- stochastic_rounding.cu ---
+  void round_stochastically(const StochasticRounding& r) override;
+
  private:
   // Partial results of the operation that runs: the next one may overwrite them, which the stream's order allows.
   // 256-byte aligned. Throws Error naming the operation if it needs more than kScratchBytes; an operation therefore

@@ -236,6 +236,11 @@ void PlanOps::adamw(const AdamW& a) {
                   &a.compute_copy}));
 }
 
+void PlanOps::round_stochastically(const StochasticRounding& r) {
+  checks::round_stochastically(r);
+  count(totals_.optimizer, 0, bytes_of({&r.from, &r.to}));
+}
+
 void PlanOps::squared_norm(const Tensor& x, const Spans&, double*) {
   checks::squared_norm(x);
   count(totals_.optimizer, 0, bytes_of({&x}));

@@ -160,6 +160,11 @@ TEST(Checks, Optimizer) {
   EXPECT_TAKEN(checks::adamw(a));
   a.moment2 = f32({8});
   EXPECT_REFUSED("adamw", checks::adamw(a));
+  const GlobalPlace place{0, 9, 0, 0, 1};
+  EXPECT_TAKEN(checks::round_stochastically({f32({9}), bf16({9}), &place, 1}));
+  EXPECT_REFUSED("round_stochastically", checks::round_stochastically({f32({9}), bf16({8}), &place, 1}));
+  EXPECT_REFUSED("round_stochastically", checks::round_stochastically({f32({9}), f32({9}), &place, 1}));
+  EXPECT_REFUSED("round_stochastically", checks::round_stochastically({f32({9}), bf16({9}), &place, 0}));
   EXPECT_REFUSED("squared_norm", checks::squared_norm(bf16({4})));
   EXPECT_REFUSED("sum", checks::sum(f32({2, 2})));
 }

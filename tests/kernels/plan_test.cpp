@@ -104,8 +104,11 @@ TEST_F(PlanOpsTest, OthersCountBytes) {
   ops().adamw({flat, flat, flat, flat, tensor(DType::bf16, {100})});
   ops().squared_norm(flat, {}, nullptr);
   EXPECT_EQ(totals().optimizer.bytes, (4 * 7 + 2) * 100 + 4 * 100);
+  const GlobalPlace place{0, 100, 0, 0, 1};
+  ops().round_stochastically({flat, tensor(DType::bf16, {100}), &place, 1});
+  EXPECT_EQ(totals().optimizer.bytes, (4 * 7 + 2) * 100 + 4 * 100 + (4 + 2) * 100);
   EXPECT_EQ(totals().all().flops, 0);
-  EXPECT_EQ(totals().all().calls, 9);
+  EXPECT_EQ(totals().all().calls, 10);
 }
 
 }  // namespace

@@ -336,6 +336,15 @@ class CaseList {
       a.step = o.scalar(AdamWStep{1e-4f, 0.1f, 0.01f, 1.0f, 0});
       return [a](Ops& ops) { ops.adamw(a); };
     });
+    if (act == DType::bf16)
+      add("optimizer", "round_stochastically", shape, [=](Operands& o) -> Call {
+        StochasticRounding r;
+        r.from = o.random(DType::f32, {n}), r.to = o.zeros(DType::bf16, {n});
+        r.places = o.scalar(GlobalPlace{0, n, 0, 0, 1});
+        r.place_count = 1;
+        r.step = o.scalar(AdamWStep{});
+        return [r](Ops& ops) { ops.round_stochastically(r); };
+      });
     add("optimizer", "squared_norm", shape, [=](Operands& o) -> Call {
       const Tensor x = o.random(DType::f32, {n});
       double* const sum = o.scalar(0.0);
