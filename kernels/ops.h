@@ -30,6 +30,14 @@ enum class Activation {
 
 const char* name_of(Activation activation);
 
+// Whether what a backward adds to a product (Matmul::activation_backward, a_sums, b_sums) is computed in the product's
+// own pass over memory. In one pass, the derivative meets sums that are not yet rounded to c's type.
+enum class Passes : std::uint8_t {
+  automatic,  // apart; where the backend times its products (CudaOps::set_autotune), whichever is faster
+  apart,
+  one,        // where the backend has such a product: for tests and benchmarks
+};
+
 // c[M, N] = activation(op(a)[M, K] op(b)[K, N] + bias[N]), or c += op(a) op(b).
 // a, b: act, rows may be strided (stride(0) >= width). c: act or f32. op transposes the last two dimensions.
 struct Matmul {
@@ -42,6 +50,14 @@ struct Matmul {
   Tensor bias;                   // optional [N], act
   Activation activation = Activation::none;
   Tensor pre_activation;         // optional [M, N], act: op(a) op(b) + bias is kept here for the backward
+  // Backward of the activation: c = op(a) op(b) * derivative of activation at pre_activation, which is read. c is act;
+  // without bias.
+  bool activation_backward = false;
+  // Backward of a bias, from the operand that is the gradient of a layer's output: optional f32, += its sums over K.
+  // One of the two, the operand contiguous.
+  Tensor a_sums;                 // [M], of a, which is transposed
+  Tensor b_sums;                 // [N], of b, which is not
+  Passes passes = Passes::automatic;
   bool b_is_parameter = false;   // b changes only with Ops::parameters_changed(): a backend may keep it packed
   bool row_invariant = false;    // every row of c has the same bits whatever M is (generation with a cache)
 };

@@ -37,22 +37,28 @@ Matmul times_weight(const Tensor& x, const Parameter& weight, WeightLayout layou
 }
 
 void input_gradient(Context& context, const Tensor& dy, const Parameter& weight, WeightLayout layout,
-                    const Tensor& dx) {
+                    const Tensor& dx, Activation activation = Activation::none, const Tensor& pre_activation = {}) {
   Matmul m = times_weight(dy, weight, layout, dx);
   m.transpose_b = !m.transpose_b;
+  m.activation_backward = static_cast<bool>(pre_activation);
+  m.activation = activation;
+  m.pre_activation = pre_activation;
   context.ops.matmul(m);
 }
 
+// `bias`: null if its gradient is formed elsewhere.
 void weight_gradient(Context& context, const Tensor& x, const Tensor& dy, const Parameter& weight,
-                     WeightLayout layout) {
+                     WeightLayout layout, const Parameter* bias = nullptr) {
   Matmul m;
   m.a = layout == WeightLayout::in_out ? x : dy;
   m.b = layout == WeightLayout::in_out ? dy : x;
   m.c = weight.gradient;
   m.transpose_a = true;
   m.accumulate = true;
+  if (bias) (layout == WeightLayout::in_out ? m.b_sums : m.a_sums) = bias->gradient;
   context.ops.matmul(m);
   context.gradient_ready(weight);
+  if (bias) context.gradient_ready(*bias);
 }
 
 }  // namespace
@@ -78,11 +84,7 @@ void ColumnParallelLinear::forward(Context& context, const Tensor& x, const Tens
 void ColumnParallelLinear::backward(Context& context, const Tensor& x, const Tensor& dy, const Tensor& dx) const {
   input_gradient(context, dy, *weight_, layout_, dx);
   context.sum_over_tensor_group(dx, "column linear backward");
-  weight_gradient(context, x, dy, *weight_, layout_);
-  if (bias_) {
-    context.ops.bias_gradient(dy, bias_->gradient);
-    context.gradient_ready(*bias_);
-  }
+  weight_gradient(context, x, dy, *weight_, layout_, bias_);
 }
 
 RowParallelLinear::RowParallelLinear(ParameterTable& table, const LinearSpec& spec) : layout_(spec.layout) {
@@ -99,8 +101,9 @@ void RowParallelLinear::forward(Context& context, const Tensor& x, const Tensor&
   context.sum_over_tensor_group(y, "row linear");
 }
 
-void RowParallelLinear::backward(Context& context, const Tensor& x, const Tensor& dy, const Tensor& dx) const {
-  input_gradient(context, dy, *weight_, layout_, dx);
+void RowParallelLinear::backward(Context& context, const Tensor& x, const Tensor& dy, const Tensor& dx,
+                                 Activation activation, const Tensor& pre_activation) const {
+  input_gradient(context, dy, *weight_, layout_, dx, activation, pre_activation);
   weight_gradient(context, x, dy, *weight_, layout_);
 }
 

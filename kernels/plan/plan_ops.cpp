@@ -57,6 +57,7 @@ void PlanOps::matmul(const Matmul& m) {
   const std::int64_t K = m.a.size(m.transpose_a ? 0 : 1);
   std::int64_t bytes = bytes_of({&m.a, &m.b, &m.c, &m.bias, &m.pre_activation});
   if (m.accumulate) bytes += bytes_of({&m.c});
+  bytes += bytes_of({&m.a_sums, &m.a_sums, &m.b_sums, &m.b_sums});
   count(totals_.matmul, 2 * m.c.count() * K, bytes);
 }
 

@@ -131,6 +131,29 @@ class CaseList {
     linear("ffn", width_, 4 * width_);
     const std::int64_t N = rows_, C = width_;
     const DType act = act_;
+    // What a backward adds to a product, in its pass (where the backend can) and apart.
+    for (const Passes passes : {Passes::one, Passes::apart}) {
+      const char* const how = passes == Passes::one ? "one pass" : "apart";
+      add("matmul", fmt::format("ffn d input, d gelu, {}", how), fmt::format("{} x {} x {}", N, 4 * C, C),
+          [=](Operands& o) -> Call {
+            Matmul m;
+            m.a = o.random(act, {N, C}), m.b = o.random(act, {4 * C, C}), m.c = o.zeros(act, {N, 4 * C});
+            m.transpose_b = m.b_is_parameter = m.activation_backward = true;
+            m.activation = Activation::gelu_tanh;
+            m.pre_activation = o.random(act, {N, 4 * C});
+            m.passes = passes;
+            return [m](Ops& ops) { ops.matmul(m); };
+          });
+      add("matmul", fmt::format("ffn d weight, d bias, {}", how), fmt::format("{} x {} x {}", N, C, 4 * C),
+          [=](Operands& o) -> Call {
+            Matmul m;
+            m.a = o.random(act, {N, C}), m.b = o.random(act, {N, 4 * C}), m.c = o.zeros(DType::f32, {C, 4 * C});
+            m.transpose_a = m.accumulate = true;
+            m.b_sums = o.zeros(DType::f32, {4 * C});
+            m.passes = passes;
+            return [m](Ops& ops) { ops.matmul(m); };
+          });
+    }
     add("matmul", "bias_gradient", rows_by(4 * C), [=](Operands& o) -> Call {
       const Tensor dy = o.random(act, {N, 4 * C}), dbias = o.zeros(DType::f32, {4 * C});
       return [=](Ops& ops) { ops.bias_gradient(dy, dbias); };

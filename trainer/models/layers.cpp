@@ -224,13 +224,13 @@ void FeedForward::backward(Context& context, const Tensor& dy, const Tensor& dx)
   const Tensor before = context.tape.pop();
   const Tensor x = context.tape.pop();
   const Tensor d_inner = context.tape.scratch(context.act, {rows, local_ffn_});
-  down_.backward(context, inner, dy, d_inner);
   if (spec_.gated) {
+    down_.backward(context, inner, dy, d_inner);
     const Tensor d_before = context.tape.scratch(context.act, {rows, up_.local_out()});
     context.ops.gated_backward(spec_.activation, before, d_inner, d_before);
     up_.backward(context, x, d_before, dx);
   } else {
-    context.ops.activation_backward(spec_.activation, before, d_inner, d_inner);
+    down_.backward(context, inner, dy, d_inner, spec_.activation, before);
     up_.backward(context, x, d_inner, dx);
   }
 }

@@ -132,6 +132,15 @@ TEST_F(CudaTraining, RecomputationGivesTheSameBits) {
   EXPECT_EQ(hashes("kept"), hashes("recomputed"));
 }
 
+// Which algorithms win, and whether cuBLASLt's gradients of GELU and biases do, decides bits and nothing else.
+TEST_F(CudaTraining, TimedProductsHaveTheLossCurveOfTheCpu) {
+  train("cpu", {1, 1}, "cpu", {"--precision", "bf16"});
+  train("timed", {1, 1}, "cuda", {"--precision", "bf16", "--autotune"});
+  const auto [loss, norm] = differences("timed", "cpu");
+  EXPECT_LE(loss, 1e-3);
+  EXPECT_LE(norm, 1e-2);
+}
+
 TEST_F(CudaTraining, GeneratesTheTextOfTheCpu) {
   train("model", {1, 1}, "cuda", {"--length", "50steps", "--decay-length", "50steps"});
   std::vector<std::string> texts;
