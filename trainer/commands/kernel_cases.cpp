@@ -78,7 +78,8 @@ constexpr float kEpsilon = 1e-5f;
 
 class CaseList {
  public:
-  CaseList(std::int64_t rows, std::int64_t width, DType act) : rows_(rows), width_(width), act_(act) {}
+  CaseList(std::int64_t rows, std::int64_t width, DType act, DeviceKind kind)
+      : rows_(rows), width_(width), act_(act), kind_(kind) {}
 
   std::vector<KernelCase> take() {
     matmul();
@@ -131,7 +132,17 @@ class CaseList {
     linear("ffn", width_, 4 * width_);
     const std::int64_t N = rows_, C = width_;
     const DType act = act_;
-    // What a backward adds to a product, in its pass (where the backend can) and apart.
+    if (kind_ == DeviceKind::cuda && act_ == DType::bf16) backward_passes();
+    add("matmul", "bias_gradient", rows_by(4 * C), [=](Operands& o) -> Call {
+      const Tensor dy = o.random(act, {N, 4 * C}), dbias = o.zeros(DType::f32, {4 * C});
+      return [=](Ops& ops) { ops.bias_gradient(dy, dbias); };
+    });
+  }
+
+  // What a backward adds to a product, in the product's pass (which cuBLASLt has in bf16) and apart.
+  void backward_passes() {
+    const std::int64_t N = rows_, C = width_;
+    const DType act = act_;
     for (const Passes passes : {Passes::one, Passes::apart}) {
       const char* const how = passes == Passes::one ? "one pass" : "apart";
       add("matmul", fmt::format("ffn d input, d gelu, {}", how), fmt::format("{} x {} x {}", N, 4 * C, C),
@@ -154,10 +165,6 @@ class CaseList {
             return [m](Ops& ops) { ops.matmul(m); };
           });
     }
-    add("matmul", "bias_gradient", rows_by(4 * C), [=](Operands& o) -> Call {
-      const Tensor dy = o.random(act, {N, 4 * C}), dbias = o.zeros(DType::f32, {4 * C});
-      return [=](Ops& ops) { ops.bias_gradient(dy, dbias); };
-    });
   }
 
   void attention() {
@@ -377,13 +384,14 @@ class CaseList {
 
   std::int64_t rows_, width_;
   DType act_;
+  DeviceKind kind_;
   std::vector<KernelCase> cases_;
 };
 
 }  // namespace
 
-std::vector<KernelCase> kernel_cases(std::int64_t rows, std::int64_t width, DType act) {
-  return CaseList(rows, width, act).take();
+std::vector<KernelCase> kernel_cases(std::int64_t rows, std::int64_t width, DType act, DeviceKind kind) {
+  return CaseList(rows, width, act, kind).take();
 }
 
 }  // namespace heddle
