@@ -77,14 +77,14 @@ class CudaTraining : public ::testing::Test {
 // fp32: 1e-5. bf16: the bound of layouts (tests/system/layout_test.cpp) holds for backends as well, which
 // also differ only in where they round.
 TEST_F(CudaTraining, HasTheLossCurveOfTheCpu) {
-  for (const char* precision : {"fp32", "bf16"}) {
-    const bool bf16 = std::string(precision) == "bf16";
+  for (const char* precision : {"fp32", "bf16", "bf16_stochastic"}) {
+    const bool bf16 = std::string(precision) != "fp32";
     const std::string cpu = std::string("cpu-") + precision;
-    train(cpu, {1, 1}, "cpu", {"--precision", precision});
+    train(cpu, {1, 1}, "cpu", precision_words(precision));
     double worst_loss = 0, worst_norm = 0;
     for (const LayoutCase layout : kLayouts) {
       const std::string run = std::string("cuda-") + precision + "-" + layout.name();
-      train(run, layout, "cuda", {"--precision", precision});
+      train(run, layout, "cuda", precision_words(precision));
       const auto [loss, norm] = differences(run, cpu);
       EXPECT_LE(loss, bf16 ? 1e-3 : 1e-5) << run;
       EXPECT_LE(norm, bf16 ? 1e-2 : 1e-4) << run;
@@ -96,13 +96,13 @@ TEST_F(CudaTraining, HasTheLossCurveOfTheCpu) {
   }
 }
 
-// A recorded step has the bits of one that was not, and per-step values (learning rate, dropout) are not
-// frozen in it; a repeated run and a resumed one have the same bits too.
+// A recorded step has the bits of one that was not, and per-step values (learning rate, dropout, how weights are
+// rounded) are not frozen in it; a repeated run and a resumed one have the same bits too.
 TEST_F(CudaTraining, RepeatsReplaysAndResumesWithTheSameBits) {
   for (const LayoutCase layout : {LayoutCase{1, 1}, LayoutCase{2, 2}})
-    for (const char* precision : {"fp32", "bf16"}) {
+    for (const char* precision : {"fp32", "bf16", "bf16_stochastic"}) {
       const std::string name = layout.name() + "-" + precision;
-      const std::vector<std::string> words = {"--precision", precision, "--length", "8steps"};
+      const std::vector<std::string> words = with(precision_words(precision), {"--length", "8steps"});
       train("once-" + name, layout, "cuda", words);
       train("again-" + name, layout, "cuda", words);
       train("unrecorded-" + name, layout, "cuda", with(words, {"--graph=false"}));
@@ -130,6 +130,15 @@ TEST_F(CudaTraining, RecomputationGivesTheSameBits) {
   train("kept", {1, 1}, "cuda", {"--precision", "bf16", "--length", "5steps"});
   train("recomputed", {1, 1}, "cuda", {"--precision", "bf16", "--length", "5steps", "--recompute", "blocks"});
   EXPECT_EQ(hashes("kept"), hashes("recomputed"));
+}
+
+// Which algorithms win, and whether cuBLASLt's gradients of GELU and biases do, decides bits and nothing else.
+TEST_F(CudaTraining, TimedProductsHaveTheLossCurveOfTheCpu) {
+  train("cpu", {1, 1}, "cpu", {"--precision", "bf16"});
+  train("timed", {1, 1}, "cuda", {"--precision", "bf16", "--autotune"});
+  const auto [loss, norm] = differences("timed", "cpu");
+  EXPECT_LE(loss, 1e-3);
+  EXPECT_LE(norm, 1e-2);
 }
 
 TEST_F(CudaTraining, GeneratesTheTextOfTheCpu) {
