@@ -56,8 +56,8 @@ class Linear : public testing::Test {
 
 TEST_F(Linear, LayoutsOfTheWeightAreOneLayer) {
   ParameterTable table(1, 0);
-  const ColumnParallelLinear in_out(table, {"a", kIn, kOut, true, WeightLayout::in_out, 1, {}}),
-      out_in(table, {"b", kIn, kOut, true, WeightLayout::out_in, 1, {}});
+  const ColumnParallelLinear in_out(table, {{"a"}, kIn, kOut, true, WeightLayout::in_out, 1, {}}),
+      out_in(table, {{"b"}, kIn, kOut, true, WeightLayout::out_in, 1, {}});
   table.allocate(device_, DType::f32, ParameterTable::Purpose::training);
   device_.ops().fill(table.flat_gradients(), 0);
   const Tensor weight = tensor({kIn, kOut}), bias = tensor({kOut});
@@ -88,7 +88,7 @@ TEST_F(Linear, LayoutsOfTheWeightAreOneLayer) {
 TEST_F(Linear, RowBackwardGoesThroughTheActivationBefore) {
   for (const WeightLayout layout : {WeightLayout::in_out, WeightLayout::out_in}) {
     ParameterTable table(1, 0);
-    const RowParallelLinear linear(table, {"a", kIn, kOut, false, layout, 1, Initializer::normal(1)});
+    const RowParallelLinear linear(table, {{"a"}, kIn, kOut, false, layout, 1, Initializer::normal(1)});
     table.allocate(device_, DType::f32, ParameterTable::Purpose::training);
     table.initialize(device_, 1);
     const Tensor before = tensor({kRows, kIn}), x = tensor({kRows, kIn}), dy = tensor({kRows, kOut});

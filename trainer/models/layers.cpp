@@ -116,11 +116,6 @@ void FeedForward::backward(Context& context, const Flow& flow, const Tensor& dy,
   const Tensor before = context.tape.pop();
   const Tensor x = context.tape.pop();
   const Tensor d_inner = context.tape.scratch(context.act, {rows, local_ffn_});
-<<<<<<< HEAD
-  down_.backward(context, inner, dy, d_inner);
-  drop(context, flow, d_inner);
-=======
->>>>>>> kernels
   const bool drops = spec_.dropout > 0 && context.training;
   if (spec_.gated || drops) {
     down_.backward(context, inner, dy, d_inner);
