@@ -5,6 +5,7 @@
 #include <gtest/gtest.h>
 
 #include <cmath>
+#include <fstream>
 
 #include "kernels/device.h"
 #include "kernels/error.h"
@@ -154,6 +155,74 @@ TEST_F(CudaTraining, GeneratesTheTextOfTheCpu) {
   }
   EXPECT_EQ(texts[0], texts[1]);
   EXPECT_NE(texts[0].find("the king"), std::string::npos) << texts[0];
+}
+
+// The encoder-decoder: batches of many shapes, each a recording of its own, cross-attention, masks of padding.
+class CudaTranslation : public CudaTraining {
+ protected:
+  CudaTranslation() {
+    std::string pairs;
+    for (int i = 0; i < 40; ++i) {
+      std::string source, target;
+      for (int word = 0; word <= i % 5; ++word) {
+        const std::string name(1, static_cast<char>('a' + (i * 7 + word * 3) % 11));
+        source += (word > 0 ? " " : "") + name;
+        target = name + "x" + (word > 0 ? " " : "") + target;
+      }
+      pairs += source + "\t" + target + "\n";
+    }
+    std::ofstream(folder_ / "pairs.tsv") << pairs;
+  }
+
+  void train_pairs(const std::string& run, LayoutCase layout, const std::string& device,
+                   const std::vector<std::string>& more = {}) {
+    const std::vector<std::string> base = with(
+        with({"train", "--family", "transformer", "--pairs", folder_ / "pairs.tsv", "--tokenizer", "word",
+              "--word-minimum-count", "1", "--num-layers", "1", "--hidden-size", "32", "--num-heads", "2",
+              "--context-length", "12", "--ffn-size", "48", "--norm-position", "post", "--positions", "sinusoidal",
+              "--embedding-scale", "--initialization", "xavier", "--head-bias", "--dropout", "0.1", "--ffn-dropout",
+              "0.1", "--label-smoothing", "0.1", "--batch-tokens", "40", "--length", "12steps", "--learning-rate",
+              "1e-3", "--min-learning-rate", "0", "--schedule", "constant", "--warmup", "4steps", "--save-every", "0",
+              "--validate-every", "0", "--tensorboard=false"},
+             layout.words()),
+        device_words(device, layout.ranks()));
+    const RunResult result = run_heddle(folder_, layout.ranks(), with(with(base, more), {"--run-folder", run}));
+    ASSERT_EQ(result.exit_code, 0) << result.output;
+  }
+};
+
+TEST_F(CudaTranslation, HasTheLossCurveOfTheCpuAndTheBitsOfItsRecordings) {
+  for (const char* precision : {"fp32", "bf16"}) {
+    const bool bf16 = std::string(precision) == "bf16";
+    const std::string cpu = std::string("cpu-") + precision;
+    train_pairs(cpu, {1, 1}, "cpu", {"--precision", precision});
+    for (const LayoutCase layout : {LayoutCase{1, 1}, LayoutCase{2, 2}}) {
+      const std::string run = std::string("cuda-") + precision + "-" + layout.name();
+      train_pairs(run, layout, "cuda", {"--precision", precision});
+      const auto [loss, norm] = differences(run, cpu, 12);
+      EXPECT_LE(loss, bf16 ? 1e-3 : 1e-5) << run;
+      EXPECT_LE(norm, bf16 ? 1e-2 : 1e-4) << run;
+      std::printf("%s: difference of the loss %.2e, of the gradient norm %.2e\n", run.c_str(), loss, norm);
+      train_pairs(run + "-unrecorded", layout, "cuda", {"--precision", precision, "--graph=false"});
+      EXPECT_EQ(hashes(run), hashes(run + "-unrecorded")) << run;
+      train_pairs(run + "-halves", layout, "cuda", {"--precision", precision, "--length", "5steps"});
+      train_pairs(run + "-halves", layout, "cuda", {"--precision", precision, "--resume"});
+      EXPECT_EQ(hashes(run), hashes(run + "-halves")) << run;
+    }
+  }
+}
+
+TEST_F(CudaTranslation, TranslatesAsTheCpuDoes) {
+  train_pairs("model", {1, 1}, "cpu", {"--length", "300steps", "--learning-rate", "3e-3"});
+  std::ofstream(folder_ / "input") << "a b c\nd\n\nk j\n";
+  std::vector<std::string> texts;
+  for (const char* device : {"cpu", "cuda"}) {
+    const RunResult result =
+        run_heddle(folder_, 1, with({"translate", "model", "--input", folder_ / "input", "--beam", "2"}, device_words(device, 1)));
+    ASSERT_EQ(result.exit_code, 0) << result.output;
+    texts.push_back(result.output);
+  }
+  EXPECT_EQ(texts[0], texts[1]);
 }
 
 TEST_F(CudaTraining, StopsWithWordsWhenNumbersAreNotFinite) {
