@@ -9,6 +9,7 @@
 #include "kernels/error.h"
 #include "kernels/trace.h"
 #include "trainer/commands/bench_kernels.h"
+#include "trainer/commands/bench_translate.h"
 #include "trainer/commands/command.h"
 #include "trainer/commands/with_mpi.h"
 #include "trainer/config/check.h"
@@ -25,11 +26,13 @@ struct BenchOptions {
   std::int64_t steps = 5;
   std::int64_t warmup_steps = 2;
   KernelBenchOptions kernels;
+  TranslateBenchOptions translate;
 };
 
 void declare(BenchOptions& o, OptionTable& table) {
   table.section("bench", "what is measured and how often");
-  table.add("what", &o.what, "benchmark: step (a whole training step of the model) or kernels (every operation)", "step");
+  table.add("what", &o.what, "benchmark: step (a whole training step of the model), translate (decoding) or kernels (every operation)",
+            "step");
   table.add("steps", &o.steps, {1, 1000000}, "steps that are timed; the fastest and the median are printed");
   table.add("warmup_steps", &o.warmup_steps, {0, 1000}, "steps before the clock starts");
   table.add("ceiling_seconds", &o.kernels.ceiling_seconds, {0.1, 600.0},
@@ -38,6 +41,10 @@ void declare(BenchOptions& o, OptionTable& table) {
   table.add("width", &o.kernels.width, {0, 1 << 20},
             "kernels: channels; 0: 768, 1600 and 4096 on a GPU, 768 on a CPU");
   table.add("operations", &o.kernels.family, "kernels: one family of operations, for instance norm; all if not given");
+  table.add("sentences", &o.translate.sentences, {1, 1 << 20}, "translate: sentences per data rank");
+  table.add("sentence_length", &o.translate.sentence_length, {0, 1 << 20},
+            "translate: tokens of each source and target; 0: half the context");
+  table.add("beam", &o.translate.beam, {1, 1024}, "translate: texts kept in the search");
   table.add("seconds", &o.kernels.seconds, {0.001, 600.0}, "kernels: time spent on each operation");
 }
 
@@ -192,8 +199,12 @@ int bench_step(const CommandLine& line, const BenchOptions& bench, MpiSession& s
 int run_bench(const CommandLine& line) {
   const BenchOptions& bench = line.own<BenchOptions>();
   if (bench.what == "kernels") return bench_kernels(line, bench.kernels);
+  if (bench.what == "translate")
+    return with_mpi(line, [&](MpiSession& session) {
+      return bench_translate(line, bench.translate, bench.kernels.ceiling_seconds, session);
+    });
   if (bench.what != "step")
-    throw usage_error("heddle bench '{}': the benchmarks are: step, kernels", bench.what);
+    throw usage_error("heddle bench '{}': the benchmarks are: step, translate, kernels", bench.what);
   return with_mpi(line, [&](MpiSession& session) { return bench_step(line, bench, session); });
 }
 
@@ -202,14 +213,15 @@ int run_bench(const CommandLine& line) {
 Command bench_command() {
   Command command;
   command.name = "bench";
-  command.summary = "time a training step, or every operation, against the device's own matmul and copy rates";
-  command.arguments = "[step|kernels]";
+  command.summary = "time a training step, decoding, or every operation, against the device's own matmul and copy rates";
+  command.arguments = "[step|translate|kernels]";
   command.argument_key = "bench.what";
   command.sections = {"model", "train", "parallel", "device"};
   command.examples = {
       "heddle bench step --config configs/gpt2-small.cfg --global-batch 8 --micro-batch 8 --context-length 512",
       "mpirun -np 2 heddle bench step --config configs/gpt2-small.cfg --global-batch 8 --context-length 512 "
       "--micro-batch 4 --threads 1",
+      "heddle bench translate --config configs/translation-manpages.cfg --beam 4",
       "heddle bench kernels --precision bf16 --operations norm"};
   command.run = run_bench;
   command.own = OwnOptions(declare);

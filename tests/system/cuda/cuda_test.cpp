@@ -200,8 +200,9 @@ TEST_F(CudaTranslation, HasTheLossCurveOfTheCpuAndTheBitsOfItsRecordings) {
       const std::string run = std::string("cuda-") + precision + "-" + layout.name();
       train_pairs(run, layout, "cuda", {"--precision", precision});
       const auto [loss, norm] = differences(run, cpu, 12);
-      EXPECT_LE(loss, bf16 ? 1e-3 : 1e-5) << run;
-      EXPECT_LE(norm, bf16 ? 1e-2 : 1e-4) << run;
+      // A batch has 30 tokens, not 512 (tests/system/layout_test.cpp): bf16's roundings average out four times less.
+      EXPECT_LE(loss, bf16 ? 4e-3 : 1e-5) << run;
+      EXPECT_LE(norm, bf16 ? 4e-2 : 1e-4) << run;
       std::printf("%s: difference of the loss %.2e, of the gradient norm %.2e\n", run.c_str(), loss, norm);
       train_pairs(run + "-unrecorded", layout, "cuda", {"--precision", precision, "--graph=false"});
       EXPECT_EQ(hashes(run), hashes(run + "-unrecorded")) << run;
