@@ -1,6 +1,6 @@
 // heddle inspect: what a config or a checkpoint holds, without training anything.
 
-#include <cctype>
+#include <algorithm>
 #include <cstdio>
 #include <map>
 
@@ -19,14 +19,24 @@ namespace {
 // "h.11.attn.c_attn.weight" -> "h.*.attn.c_attn.weight": the layers of a stack share a row.
 std::string without_numbers(const std::string& name) {
   std::string pattern;
-  for (std::size_t i = 0; i < name.size(); ++i) {
-    if (!std::isdigit(static_cast<unsigned char>(name[i]))) {
-      pattern += name[i];
-    } else if (pattern.empty() || pattern.back() != '*') {
-      pattern += '*';
-    }
+  for (std::size_t begin = 0; begin <= name.size();) {  // part by part: fc1 and fc2 are no layers
+    const std::size_t end = std::min(name.find('.', begin), name.size());
+    const std::string part = name.substr(begin, end - begin);
+    pattern += part.find_first_not_of("0123456789") == std::string::npos ? "*" : part;
+    if (end < name.size()) pattern += '.';
+    begin = end + 1;
   }
   return pattern;
+}
+
+std::string start_text(const Initializer& initializer) {
+  switch (initializer.kind) {
+    case Initializer::Kind::zeros: return "0";
+    case Initializer::Kind::ones: return "1";
+    case Initializer::Kind::normal: return fmt::format("N(0, {:.4g})", initializer.scale);
+    case Initializer::Kind::uniform: return fmt::format("U(-{0:.4g}, {0:.4g})", initializer.scale);
+  }
+  return "";
 }
 
 std::string sharding_text(const ParameterSpec& spec, int ranks) {
@@ -47,20 +57,17 @@ void print_parameters(const ParameterTable& table) {
     if (inserted) order.push_back(pattern);
     ++it->second.times;
   }
-  fmt::print("{:<28} {:<18} {:>6} {:>17}  {:<14} {:<16} {}\n", "parameter", "shape", "times", "elements", "split",
+  std::size_t widest = 0;
+  for (const std::string& pattern : order) widest = std::max(widest, pattern.size());
+  fmt::print("{:<{}} {:<18} {:>6} {:>17}  {:<14} {:<20} {}\n", "parameter", widest, "shape", "times", "elements", "split",
              "starts as", "decay");
   for (const std::string& pattern : order) {
     const auto& [p, times] = rows.at(pattern);
-    const Initializer init = p->spec.initializer;
-    const std::string start = init.kind == Initializer::Kind::normal
-                                  ? fmt::format("N(0, {:.4g})", init.scale)
-                              : init.kind == Initializer::Kind::ones ? "1"
-                                                                     : "0";
-    fmt::print("{:<28} {:<18} {:>6} {:>17}  {:<14} {:<16} {}\n", pattern, p->spec.shape.to_string(), times,
-               with_commas(p->spec.shape.count() * times), sharding_text(p->spec, table.ranks()), start,
+    fmt::print("{:<{}} {:<18} {:>6} {:>17}  {:<14} {:<20} {}\n", pattern, widest, p->spec.shape.to_string(), times,
+               with_commas(p->spec.shape.count() * times), sharding_text(p->spec, table.ranks()), start_text(p->spec.initializer),
                p->spec.decay ? "yes" : "no");
   }
-  fmt::print("{:<28} {:<18} {:>6} {:>17}\n\n", "total", "", "", with_commas(table.global_count()));
+  fmt::print("{:<{}} {:<18} {:>6} {:>17}\n\n", "total", widest, "", "", with_commas(table.global_count()));
 }
 
 int inspect_config(const CommandLine& line) {
