@@ -40,7 +40,7 @@ void declare(ModelOptions& o, OptionTable& table) {
   table.add("share_embeddings", &o.share_embeddings, "transformer: source and target share one embedding");
   table.add("embedding_scale", &o.embedding_scale, "multiply embeddings by the square root of hidden_size");
   table.add_choice("initialization", &o.initialization,
-                   "normal: 0.02, less into the residual stream; xavier: uniform, by each matrix's sizes");
+                   "normal: 0.02, less into the residual stream; xavier: uniform, by each matrix's sizes (a tied embedding: normal)");
   table.add("dropout", &o.dropout, from_zero_below_one(), "probability of dropping an activation");
   table.add("attention_dropout", &o.attention_dropout, Range<double>{-1, 1, true, false},
             "probability of dropping an attention weight; -1: dropout");

@@ -53,7 +53,7 @@ class Gpt final : public Model {
   Gpt(const ModelOptions& m, std::uint64_t seed, ParameterTable& table)
       : options_(m),
         tokens_(table, "wte", m.vocabulary_size, m.hidden_size,
-                matrix_initializer(m, {m.vocabulary_size, m.hidden_size})),
+                embedding_initializer(m, {m.vocabulary_size, m.hidden_size})),
         embedding_(table, m, seed, tokens_, "wpe", "embedding"),
         stack_(
             table, m, seed, m.num_layers,

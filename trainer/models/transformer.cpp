@@ -66,7 +66,7 @@ class Tables {
   Tables(ParameterTable& table, const ModelOptions& m) {
     const auto make = [&](std::optional<VocabularyParallelEmbedding>& one, const std::string& name,
                           std::int64_t vocabulary) {
-      one.emplace(table, name, vocabulary, m.hidden_size, matrix_initializer(m, {vocabulary, m.hidden_size}));
+      one.emplace(table, name, vocabulary, m.hidden_size, embedding_initializer(m, {vocabulary, m.hidden_size}));
     };
     if (m.share_embeddings) {
       make(target_, "model.shared", m.vocabulary_size);
