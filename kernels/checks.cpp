@@ -76,7 +76,13 @@ void copy_on_device(const Tensor& from, const Tensor& to) {
 void matmul(const Matmul& m) {
   const auto check = [&](bool condition, const char* requirement) {
     check_shape("matmul", condition, requirement,
-                {{"a", m.a}, {"b", m.b}, {"c", m.c}, {"bias", m.bias}, {"pre_activation", m.pre_activation}});
+                {{"a", m.a},
+                 {"b", m.b},
+                 {"c", m.c},
+                 {"bias", m.bias},
+                 {"pre_activation", m.pre_activation},
+                 {"a_sums", m.a_sums},
+                 {"b_sums", m.b_sums}});
   };
   check(is_act(m.a) && m.b.dtype == m.a.dtype, "a and b of one type, f32 or bf16");
   check(has_strided_rows(m.a) && has_strided_rows(m.b), "matrices a and b with contiguous rows");
@@ -91,6 +97,14 @@ void matmul(const Matmul& m) {
     check(m.c.dtype == DType::f32 && !is_given(m.bias) && !is_given(m.pre_activation) &&
               m.activation == Activation::none,
           "an f32 c and neither bias nor activation to accumulate");
+  if (m.activation_backward)
+    check(m.c.dtype == m.a.dtype && !is_given(m.bias) && is_given(m.pre_activation),
+          "a c of a's type, pre_activation and no bias for the backward of an activation");
+  check(!is_given(m.a_sums) || (m.transpose_a && is_act_matrix(m.a) && is(m.a_sums, DType::f32, {M})),
+        "a contiguous transposed a for a_sums f32 [M]");
+  check(!is_given(m.b_sums) || (!m.transpose_b && is_act_matrix(m.b) && is(m.b_sums, DType::f32, {N})),
+        "a contiguous b that is not transposed for b_sums f32 [N]");
+  check(!is_given(m.a_sums) || !is_given(m.b_sums), "a_sums or b_sums, not both");
 }
 
 void bias_gradient(const Tensor& dy, const Tensor& dbias) {
@@ -386,6 +400,13 @@ void adamw(const AdamW& a) {
                {"moment1", a.moment1},
                {"moment2", a.moment2},
                {"compute_copy", a.compute_copy}});
+}
+
+void round_stochastically(const StochasticRounding& r) {
+  check_shape("round_stochastically", is_flat_f32(r.from) && is(r.to, DType::bf16, r.from.shape),
+              "from f32 [n] and to bf16 [n]", {{"from", r.from}, {"to", r.to}});
+  if (r.place_count < 1 && r.from.count() > 0)
+    throw error("round_stochastically: {} elements belong to no parameter", r.from.count());
 }
 
 void squared_norm(const Tensor& x) {

@@ -64,6 +64,7 @@ void cross_entropy_merge(const CrossEntropy& c, const Tensor& all, const Tensor&
 void cross_entropy_backward(const CrossEntropy& c, const Tensor& log_sum_exp);
 
 void adamw(const AdamW& a);
+void round_stochastically(const StochasticRounding& r);
 void squared_norm(const Tensor& x);
 void sum(const Tensor& x);
 

@@ -30,6 +30,14 @@ enum class Activation {
 
 const char* name_of(Activation activation);
 
+// Whether what a backward adds to a product (Matmul::activation_backward, a_sums, b_sums) is computed in the product's
+// own pass over memory. In one pass, the derivative meets sums that are not yet rounded to c's type.
+enum class Passes : std::uint8_t {
+  automatic,  // apart; where the backend times its products (CudaOps::set_autotune), whichever is faster
+  apart,
+  one,        // where the backend has such a product: for tests and benchmarks
+};
+
 // c[M, N] = activation(op(a)[M, K] op(b)[K, N] + bias[N]), or c += op(a) op(b).
 // a, b: act, rows may be strided (stride(0) >= width). c: act or f32. op transposes the last two dimensions.
 struct Matmul {
@@ -42,6 +50,14 @@ struct Matmul {
   Tensor bias;                   // optional [N], act
   Activation activation = Activation::none;
   Tensor pre_activation;         // optional [M, N], act: op(a) op(b) + bias is kept here for the backward
+  // Backward of the activation: c = op(a) op(b) * derivative of activation at pre_activation, which is read. c is act;
+  // without bias.
+  bool activation_backward = false;
+  // Backward of a bias, from the operand that is the gradient of a layer's output: optional f32, += its sums over K.
+  // One of the two, the operand contiguous.
+  Tensor a_sums;                 // [M], of a, which is transposed
+  Tensor b_sums;                 // [N], of b, which is not
+  Passes passes = Passes::automatic;
   bool b_is_parameter = false;   // b changes only with Ops::parameters_changed(): a backend may keep it packed
   bool row_invariant = false;    // every row of c has the same bits whatever M is (generation with a cache)
 };
@@ -128,6 +144,7 @@ struct AdamWStep {
   float bias_correction2;  // 1 - beta2^t
   float gradient_scale;    // clipping: written by clip_scale
   std::uint32_t skip;      // not 0: the update changes nothing; written by clip_scale
+  std::uint32_t update = 0;  // its number, from 1: what stochastic rounding draws from
 };
 
 // Ranges [begin, end) of elements of a flat buffer, ascending and apart. Null: one range, everything.
@@ -149,6 +166,31 @@ struct AdamW {
   const AdamWStep* step = nullptr;  // device memory
   float beta1 = 0.9f, beta2 = 0.999f, epsilon = 1e-8f, weight_decay = 0;
   Spans decayed{};                  // where weight_decay applies; elsewhere it is 0
+};
+
+// A parameter in a flat buffer, which may be a shard of a global one: its element e is number
+// first + e / run * stride + e % run there.
+struct GlobalPlace {
+  std::int64_t begin;   // of the parameter in the flat buffer; it ends at the next one's
+  std::int64_t run;     // elements that are neighbours in both, at least 1
+  std::int64_t stride;  // from run to run in the global parameter
+  std::int64_t first;   // number of element 0
+  std::uint64_t key;    // philox_key(seed, "rounding/<parameter name>")
+};
+
+// Each element becomes one of the two bf16 beside it, with probabilities that make the mean of many roundings the
+// element itself. Which one is a pure function of (key, step->update, number e in the global parameter), so another
+// layout, another device or a resumed run finds the same:
+//   r = half word e % 8 (the lower half of a word first) of
+//       philox(key, (low 32 bits of e / 8, high 32 bits of e / 8, 0, step->update));
+//   the result is the upper half of (the bits of the f32) + r.
+// What bf16 holds exactly stays, 0 (padding) and infinity among it; what is finite stays finite; NaN stays NaN.
+struct StochasticRounding {
+  Tensor from;                          // f32 [n]
+  Tensor to;                            // bf16 [n]
+  const GlobalPlace* places = nullptr;  // device memory, [place_count], ascending from begin = 0
+  std::int32_t place_count = 0;
+  const AdamWStep* step = nullptr;      // device memory; reads update and skip
 };
 
 class Ops {
@@ -238,6 +280,7 @@ class Ops {
 
   // --- optimizer, over flat buffers ---
   virtual void adamw(const AdamW& a) = 0;
+  virtual void round_stochastically(const StochasticRounding& r) = 0;
   // *sum (device f64) += sum of squares of x (f32 [n]) within the spans, in a fixed order.
   virtual void squared_norm(const Tensor& x, const Spans& spans, double* sum) = 0;
   // step->gradient_scale = min(1, max_norm / norm), norm = sqrt(*sum); 1 if max_norm <= 0 or norm is not finite.

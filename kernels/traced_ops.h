@@ -1,6 +1,7 @@
 // Operations that are passed on to a backend, each as one span of a Trace.
 #pragma once
 
+#include "kernels/matmul_passes.h"
 #include "kernels/ops.h"
 #include "kernels/trace.h"
 
@@ -11,7 +12,7 @@ class TracedOps final : public Ops {
   TracedOps(Ops& ops, Trace& trace) : ops_(ops), trace_(trace) {}
 
   void matmul(const Matmul& m) override {
-    const Span span(trace_, "matmul", "matmul");
+    const Span span(trace_, "matmul", has_second_pass(m) ? "matmul with a backward" : "matmul");
     ops_.matmul(m);
   }
   std::size_t matmul_workspace(const Matmul& m) override { return ops_.matmul_workspace(m); }
@@ -134,6 +135,10 @@ class TracedOps final : public Ops {
   void adamw(const AdamW& a) override {
     const Span span(trace_, "optimizer", "adamw");
     ops_.adamw(a);
+  }
+  void round_stochastically(const StochasticRounding& r) override {
+    const Span span(trace_, "optimizer", "round_stochastically");
+    ops_.round_stochastically(r);
   }
   void squared_norm(const Tensor& x, const Spans& spans, double* sum) override {
     const Span span(trace_, "optimizer", "squared_norm");

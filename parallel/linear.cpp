@@ -52,20 +52,26 @@ Matmul times_weight(const Tensor& x, const Tensor& weight, WeightLayout layout, 
   return m;
 }
 
-void input_gradient(Context& context, const Tensor& dy, const Tensor& weight, WeightLayout layout, const Tensor& dx) {
+void input_gradient(Context& context, const Tensor& dy, const Tensor& weight, WeightLayout layout, const Tensor& dx,
+                    Activation activation = Activation::none, const Tensor& pre_activation = {}) {
   Matmul m = times_weight(dy, weight, layout, dx);
   m.transpose_b = !m.transpose_b;
+  m.activation_backward = static_cast<bool>(pre_activation);
+  m.activation = activation;
+  m.pre_activation = pre_activation;
   context.ops.matmul(m);
 }
 
-void weight_gradient(Context& context, const Tensor& x, const Tensor& dy, const Tensor& gradient,
-                     WeightLayout layout) {
+// `bias_gradient`: null if it is formed elsewhere.
+void weight_gradient(Context& context, const Tensor& x, const Tensor& dy, const Tensor& gradient, WeightLayout layout,
+                     const Tensor& bias_gradient = {}) {
   Matmul m;
   m.a = layout == WeightLayout::in_out ? x : dy;
   m.b = layout == WeightLayout::in_out ? dy : x;
   m.c = gradient;
   m.transpose_a = true;
   m.accumulate = true;
+  if (bias_gradient) (layout == WeightLayout::in_out ? m.b_sums : m.a_sums) = bias_gradient;
   context.ops.matmul(m);
 }
 
@@ -100,12 +106,9 @@ void ColumnParallelLinear::backward(Context& context, const Tensor& x, const Ten
                                     InputGradient wanted) const {
   input_gradient(context, dy, weight_.value(), layout_, dx);
   if (wanted == InputGradient::summed) context.sum_over_tensor_group(dx, "column linear backward");
-  weight_gradient(context, x, dy, weight_.gradient(), layout_);
+  weight_gradient(context, x, dy, weight_.gradient(), layout_, bias_ ? bias_.gradient() : Tensor());
   weight_.gradient_ready(context);
-  if (bias_) {
-    context.ops.bias_gradient(dy, bias_.gradient());
-    bias_.gradient_ready(context);
-  }
+  if (bias_) bias_.gradient_ready(context);
 }
 
 RowParallelLinear::RowParallelLinear(ParameterTable& table, const LinearSpec& spec) : layout_(spec.layout) {
@@ -124,8 +127,9 @@ void RowParallelLinear::forward(Context& context, const Tensor& x, const Tensor&
   context.sum_over_tensor_group(y, "row linear");
 }
 
-void RowParallelLinear::backward(Context& context, const Tensor& x, const Tensor& dy, const Tensor& dx) const {
-  input_gradient(context, dy, weight_->value, layout_, dx);
+void RowParallelLinear::backward(Context& context, const Tensor& x, const Tensor& dy, const Tensor& dx,
+                                 Activation activation, const Tensor& pre_activation) const {
+  input_gradient(context, dy, weight_->value, layout_, dx, activation, pre_activation);
   weight_gradient(context, x, dy, weight_->gradient, layout_);
   context.gradient_ready(*weight_);
 }

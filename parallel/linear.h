@@ -79,7 +79,9 @@ class RowParallelLinear {
   // x [N, in / ranks] -> y [N, out], summed over the group, without bias.
   void forward(Context& context, const Tensor& x, const Tensor& y) const;
   // dy [N, out], whole on every rank -> dx [N, in / ranks]. The bias gradient is the caller's (see bias()).
-  void backward(Context& context, const Tensor& x, const Tensor& dy, const Tensor& dx) const;
+  // Where x = activation(pre_activation), dx is the gradient of pre_activation if both are given.
+  void backward(Context& context, const Tensor& x, const Tensor& dy, const Tensor& dx,
+                Activation activation = Activation::none, const Tensor& pre_activation = {}) const;
 
   Parameter* bias() const { return bias_; }  // null if the layer has none
   Tensor bias_value() const { return bias_ ? bias_->value : Tensor(); }

@@ -29,6 +29,9 @@ void copy_in(Device& device, const Tensor& to, const std::vector<float>& host) {
   stream.synchronize();
 }
 
+constexpr std::size_t kRoundingStepBytes = 64;  // in front of the places of rounding
+static_assert(sizeof(AdamWStep) <= kRoundingStepBytes);
+
 // Calls visit(global index, local index, run length) for each contiguous run of a piece.
 template <typename Visit>
 void for_each_run(const ShardPiece& piece, const Shape& global, const Shape& local, Visit visit) {
@@ -163,12 +166,42 @@ void ParameterTable::initialize(Device& device, std::uint64_t seed) {
     // Through the master where there is one; inference in bf16 has only the value.
     copy_in(device, p.master ? p.master : p.value, host);
   }
-  refresh_values(device);
+  refresh_values(device, 0);
 }
 
-void ParameterTable::refresh_values(Device& device) {
-  for (Parameter& p : parameters_)
-    if (p.master && p.value.dtype != DType::f32) device.ops().copy(p.master, p.value);
+void ParameterTable::round_stochastically(Device& device, std::uint64_t seed) {
+  if (!values_ || parameters_.empty()) return;
+  std::vector<GlobalPlace> places;
+  for (const Parameter& p : parameters_) {
+    const ShardRuns runs = shard_runs(p.spec.shape, p.spec.sharding, rank_, ranks_);
+    places.push_back({p.offset, runs.run, runs.stride, runs.first, philox_key(seed, "rounding/" + p.spec.name)});
+  }
+  const std::size_t bytes = places.size() * sizeof(GlobalPlace);
+  rounding_memory_ = device.allocate(kRoundingStepBytes + bytes);
+  char* const behind_step = static_cast<char*>(rounding_memory_.data()) + kRoundingStepBytes;
+  device.copy_to_device(device.compute_stream(),
+                        Tensor(behind_step, DType::u8, {static_cast<std::int64_t>(bytes)}), places.data());
+  device.compute_stream().synchronize();
+  rounding_.from = masters_;
+  rounding_.to = values_;
+  rounding_.places = reinterpret_cast<const GlobalPlace*>(behind_step);
+  rounding_.place_count = static_cast<std::int32_t>(places.size());
+}
+
+void ParameterTable::refresh_values(Device& device, std::int64_t update) {
+  if (const StochasticRounding* rounding = this->rounding()) {
+    AdamWStep step{};
+    step.update = static_cast<std::uint32_t>(update);
+    void* const on_device = rounding_memory_.data();
+    device.copy_to_device(device.compute_stream(), Tensor(on_device, DType::u8, {sizeof step}), &step);
+    StochasticRounding of_update = *rounding;
+    of_update.step = static_cast<const AdamWStep*>(on_device);
+    device.ops().round_stochastically(of_update);
+    device.compute_stream().synchronize();
+  } else {
+    for (Parameter& p : parameters_)
+      if (p.master && p.value.dtype != DType::f32) device.ops().copy(p.master, p.value);
+  }
   device.ops().parameters_changed();
 }
 

@@ -15,6 +15,7 @@
 #include <vector>
 
 #include "kernels/device.h"
+#include "kernels/ops.h"
 #include "kernels/tensor.h"
 #include "parallel/sharding.h"
 
@@ -77,10 +78,17 @@ class ParameterTable {
   };
   Bytes bytes(DType act, Purpose purpose) const;
 
+  // From here on, where values are bf16, they are the masters rounded stochastically, by (seed, name, number of the
+  // update, global index), instead of to nearest. After allocate(), for training.
+  void round_stochastically(Device& device, std::uint64_t seed);
+
   // Every element from (seed, name, global index): the same model on any layout. Writes master and value.
   void initialize(Device& device, std::uint64_t seed);
-  // value = rounded master, after masters were loaded. No work in fp32.
-  void refresh_values(Device& device);
+  // value = rounded master, after masters were loaded: those that update number `update` (0: none yet) has left. The
+  // values are the ones that it has left as well. No work in fp32.
+  void refresh_values(Device& device, std::int64_t update);
+  // How an update rounds the values: null if to nearest, which AdamW does as it goes. Set `step` in a copy of it.
+  const StochasticRounding* rounding() const { return rounding_.place_count > 0 ? &rounding_ : nullptr; }
 
   std::deque<Parameter>& parameters() { return parameters_; }
   const std::deque<Parameter>& parameters() const { return parameters_; }
@@ -107,6 +115,8 @@ class ParameterTable {
   std::int64_t flat_count_ = 0, constant_count_ = 0;
   Memory constant_memory_, value_memory_, gradient_memory_, master_memory_, moment1_memory_, moment2_memory_;
   Tensor values_, gradients_, masters_, moments1_, moments2_;
+  Memory rounding_memory_;  // an AdamWStep for refresh_values, the places of rounding_
+  StochasticRounding rounding_;
 };
 
 }  // namespace heddle

@@ -43,4 +43,13 @@ std::vector<ShardPiece> shard_pieces(const Shape& global, const Sharding& shardi
   return pieces;
 }
 
+ShardRuns shard_runs(const Shape& global, const Sharding& sharding, int rank, int ranks) {
+  if (sharding.replicated()) return {std::max<std::int64_t>(global.count(), 1), 0, 0};
+  // The groups of the split dimension, in every row of the dimensions before it, follow each other at equal distances.
+  std::int64_t inner = 1;
+  for (int d = sharding.dim + 1; d < global.rank(); ++d) inner *= global[d];
+  const std::int64_t group = global[sharding.dim] / sharding.groups, share = share_of_group(global, sharding, ranks);
+  return {std::max<std::int64_t>(share * inner, 1), group * inner, rank * share * inner};
+}
+
 }  // namespace heddle

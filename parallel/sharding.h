@@ -29,4 +29,13 @@ Shape local_shape(const Shape& global, const Sharding& sharding, int ranks);
 // The boxes that rank `rank` of `ranks` holds: one per group, none if it holds only padding. Replicated: one box.
 std::vector<ShardPiece> shard_pieces(const Shape& global, const Sharding& sharding, int rank, int ranks);
 
+// The same as a formula for one element: local element e, where it is not padding, is element
+// first + e / run * stride + e % run of the global tensor.
+struct ShardRuns {
+  std::int64_t run;     // at least 1
+  std::int64_t stride;
+  std::int64_t first;
+};
+ShardRuns shard_runs(const Shape& global, const Sharding& sharding, int rank, int ranks);
+
 }  // namespace heddle

@@ -91,6 +91,9 @@ class CpuOps final : public Ops {
                   std::uint32_t* stopped) override;
   void sum(const Tensor& x, double* total) override;
 
+  // --- stochastic_rounding.cpp ---
+  void round_stochastically(const StochasticRounding& r) override;
+
  private:
   struct MatmulState;  // packed weights and oneDNN primitives; defined in matmul.cpp
 

@@ -14,6 +14,7 @@
 #include "kernels/cpu/onednn.h"
 #include "kernels/cpu/row_invariant_matmul.h"
 #include "kernels/error.h"
+#include "kernels/matmul_passes.h"
 
 namespace heddle {
 
@@ -193,6 +194,10 @@ CpuOps::~CpuOps() = default;
 
 void CpuOps::matmul(const Matmul& m) {
   checks::matmul(m);
+  if (has_second_pass(m)) {
+    matmul(product_alone(m));
+    return second_pass(*this, m);
+  }
   if (m.c.count() == 0) return;
   if (m.pre_activation) {
     // The activation sees what the backward will see: the values as they were stored.
@@ -217,8 +222,8 @@ void CpuOps::matmul(const Matmul& m) {
 
 std::size_t CpuOps::matmul_workspace(const Matmul& m) {
   if (m.c.count() == 0 || m.b.count() == 0 || m.row_invariant) return 0;
-  Matmul product = m;
-  if (m.pre_activation) {  // as matmul() does it
+  Matmul product = product_alone(m);
+  if (product.pre_activation) {  // as matmul() does it
     product.c = m.pre_activation;
     product.pre_activation = {};
     product.activation = Activation::none;

@@ -39,10 +39,11 @@ class CudaOps final : public Ops {
   CudaOps& operator=(const CudaOps&) = delete;
 
   // Whether the first use of a shape times several of cuBLASLt's algorithms, on the operands that it is given, and
-  // keeps the fastest; off: the one that cuBLASLt's heuristic prefers. A race may end differently in another run or on
-  // another rank, and the algorithm decides the last bits of a product: with it, neither do runs repeat bit by bit nor
-  // do ranks that compute the same product (what tensor parallelism does not split) agree on its last bits. Shapes that
-  // are first used while a graph is captured are not timed. For benchmarks and single-rank runs.
+  // keeps the fastest, and times whether what a backward adds to a product is faster in its pass or apart; off: the
+  // algorithm that cuBLASLt's heuristic prefers, and apart. A race may end differently in another run or on another
+  // rank, and the algorithm decides the last bits of a product: with it, neither do runs repeat bit by bit nor do ranks
+  // that compute the same product (what tensor parallelism does not split) agree on its last bits. Shapes that are
+  // first used while a graph is captured are not timed. For benchmarks and single-rank runs.
   void set_autotune(bool autotune);
 
   // --- matmul.cpp (cuBLASLt) and row_invariant_matmul.cu ---
@@ -112,7 +113,15 @@ class CudaOps final : public Ops {
                   std::uint32_t* stopped) override;
   void sum(const Tensor& x, double* total) override;
 
+  // --- stochastic_rounding.cu ---
+  void round_stochastically(const StochasticRounding& r) override;
+
  private:
+  // --- matmul.cpp: products that are checked ---
+  void multiply(const Matmul& m);              // nothing of a backward added
+  bool multiply_in_one_pass(const Matmul& m);  // false, and nothing is queued, where cuBLASLt cannot
+  bool one_pass_is_faster(const Matmul& m);    // as far as it may be found out now
+
   // Partial results of the operation that runs: the next one may overwrite them, which the stream's order allows.
   // 256-byte aligned. Throws Error naming the operation if it needs more than kScratchBytes; an operation therefore
   // splits its work into as many parts as fit.

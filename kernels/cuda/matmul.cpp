@@ -1,247 +1,23 @@
-// The family "matmul": cuBLASLt's products, and for rows that must not depend on each other or shapes that
-// cuBLASLt refuses a kernel of our own (row_invariant_matmul.h).
-//
-// Which algorithm computes a product decides the order of its sums and with it the last bits. It is chosen at
-// the first use of a shape and kept. By default it is the one that cuBLASLt's heuristic puts first, which
-// depends on nothing but the shape, the GPU model and cuBLASLt's version: runs repeat bit by bit, and ranks
-// that compute the same product get the same bits. See CudaOps::set_autotune() for the alternative.
+// The family "matmul": cuBLASLt's products (matmul_plans.h), and for rows that must not depend on each other
+// or shapes that cuBLASLt refuses a kernel of our own (row_invariant_matmul.h). What a backward adds to a
+// product is computed apart or, where that is asked for or faster, in cuBLASLt's pass.
 #include <algorithm>
-#include <array>
+#include <cstddef>
 #include <cstdint>
 #include <limits>
-#include <unordered_map>
-#include <vector>
 
 #include "kernels/checks.h"
-#include "kernels/cuda/cublaslt.h"
-#include "kernels/cuda/cuda_error.h"
 #include "kernels/cuda/cuda_ops.h"
+#include "kernels/cuda/matmul_plans.h"
 #include "kernels/cuda/row_invariant_matmul.h"
+#include "kernels/cuda/stopwatch.h"
+#include "kernels/matmul_passes.h"
 
 namespace heddle {
 
 namespace cuda {
 
-namespace {
-
-using namespace cublaslt;
-using cublaslt::check;
-using cuda::check;
-
-constexpr std::size_t kWorkspaceBytes = std::size_t{32}
-                                        << 20;  // what cuBLASLt's fastest algorithms want on Hopper
-constexpr int kCandidates = 8;                  // that autotuning times
-constexpr int kTimings = 3;
-
-static_assert(kWorkspaceBytes <= CudaOps::kScratchBytes);
-
-cudaDataType_t data_type(DType dtype) {
-  return dtype == DType::bf16 ? CUDA_R_16BF : CUDA_R_32F;
-}
-
-// The row stride that cuBLASLt accepts: a matrix of one row may carry any.
-std::int64_t row_stride(const Tensor& t) {
-  return t.size(0) > 1 ? t.stride[0] : t.size(1);
-}
-
-// Bytes to which an operand's rows are aligned, up to the 16 that are read at once. No more than that is told
-// to cuBLASLt: where memory happens to lie must not change the choice of an algorithm.
-std::uint32_t alignment_of(const Tensor& t) {
-  const auto bits = reinterpret_cast<std::uintptr_t>(t.data) |
-                    static_cast<std::uintptr_t>(row_stride(t)) * size_of(t.dtype) | 16;
-  return static_cast<std::uint32_t>(bits & (~bits + 1));
-}
-
-// What cuBLASLt does behind the product.
-cublasLtEpilogue_t epilogue_of(const Matmul& m) {
-  if (m.activation == Activation::gelu_tanh)
-    return m.bias ? CUBLASLT_EPILOGUE_GELU_AUX_BIAS : CUBLASLT_EPILOGUE_GELU_AUX;
-  return m.bias ? CUBLASLT_EPILOGUE_BIAS : CUBLASLT_EPILOGUE_DEFAULT;
-}
-
-// What an algorithm is chosen for: M, N, K, the row strides of a and b, and a word of flags.
-using PlanKey = std::array<std::int64_t, 6>;
-
-PlanKey key_of(const Matmul& m) {
-  const std::int64_t flags =
-      m.transpose_a | m.transpose_b << 1 | m.accumulate << 2 | static_cast<std::int64_t>(m.a.dtype) << 4 |
-      static_cast<std::int64_t>(m.c.dtype) << 8 | std::int64_t{alignment_of(m.a)} << 16 |
-      std::int64_t{alignment_of(m.b)} << 24 | std::int64_t{alignment_of(m.c)} << 32 |
-      static_cast<std::int64_t>(epilogue_of(m)) << 40;
-  return {m.c.size(0), m.c.size(1), m.b.size(m.transpose_b ? 1 : 0), row_stride(m.a), row_stride(m.b), flags};
-}
-
-struct PlanKeyHash {
-  std::size_t operator()(const PlanKey& key) const {
-    std::uint64_t h = 0xcbf29ce484222325ull;  // FNV-1a over the words
-    for (std::int64_t word : key) h = (h ^ static_cast<std::uint64_t>(word)) * 0x100000001b3ull;
-    return h ^ (h >> 32);
-  }
-};
-
-// cuBLASLt's matrices have contiguous columns, so row-major c[M, N] is its c^T[N, M] = op(b)^T op(a)^T: its
-// first operand is b, its second a, and what it calls a row of the result is an output feature.
-struct Plan {
-  Description description = make_description();
-  Layout a, b, c;
-  bool supported = false;  // false: cuBLASLt has no algorithm for such operands
-  cublasLtMatmulAlgo_t algorithm{};
-};
-
-Layout layout_of(const Tensor& t) {
-  return make_layout(data_type(t.dtype), static_cast<std::uint64_t>(t.size(1)),
-                     static_cast<std::uint64_t>(t.size(0)), row_stride(t));
-}
-
-void set_pointers(Plan& plan, const Matmul& m) {
-  if (m.bias) set(plan.description, CUBLASLT_MATMUL_DESC_BIAS_POINTER, m.bias.data);
-  if (m.pre_activation)
-    set(plan.description, CUBLASLT_MATMUL_DESC_EPILOGUE_AUX_POINTER, m.pre_activation.data);
-}
-
-Plan describe(const Matmul& m) {
-  Plan plan;
-  const auto operation = [](bool transpose) { return transpose ? CUBLAS_OP_T : CUBLAS_OP_N; };
-  set(plan.description, CUBLASLT_MATMUL_DESC_TRANSA, operation(m.transpose_b));
-  set(plan.description, CUBLASLT_MATMUL_DESC_TRANSB, operation(m.transpose_a));
-  set(plan.description, CUBLASLT_MATMUL_DESC_EPILOGUE, epilogue_of(m));
-  if (m.pre_activation) set(plan.description, CUBLASLT_MATMUL_DESC_EPILOGUE_AUX_LD, m.pre_activation.size(1));
-  set_pointers(plan, m);
-  plan.a = layout_of(m.a);
-  plan.b = layout_of(m.b);
-  plan.c = layout_of(m.c);
-  return plan;
-}
-
-// Milliseconds between two points of a stream.
-class Stopwatch {
- public:
-  Stopwatch() {
-    check(cudaEventCreate(&start_), "cudaEventCreate");
-    check(cudaEventCreate(&end_), "cudaEventCreate");
-  }
-  ~Stopwatch() {
-    cudaEventDestroy(start_);
-    cudaEventDestroy(end_);
-  }
-  Stopwatch(const Stopwatch&) = delete;
-  Stopwatch& operator=(const Stopwatch&) = delete;
-
-  template <typename Work>
-  float measure(cudaStream_t stream, Work work) {
-    check(cudaEventRecord(start_, stream), "cudaEventRecord");
-    work();
-    check(cudaEventRecord(end_, stream), "cudaEventRecord");
-    check(cudaEventSynchronize(end_), "cudaEventSynchronize");
-    float milliseconds = 0;
-    check(cudaEventElapsedTime(&milliseconds, start_, end_), "cudaEventElapsedTime");
-    return milliseconds;
-  }
-
- private:
-  cudaEvent_t start_ = nullptr, end_ = nullptr;
-};
-
-bool is_capturing(cudaStream_t stream) {
-  cudaStreamCaptureStatus status = cudaStreamCaptureStatusNone;
-  check(cudaStreamIsCapturing(stream, &status), "cudaStreamIsCapturing");
-  return status != cudaStreamCaptureStatusNone;
-}
-
-}  // namespace
-
-// Plans by shape, made when they are first asked for.
-class Matmuls {
- public:
-  void set_autotune(bool autotune) { autotune_ = autotune; }
-
-  // False, and nothing is queued, where cuBLASLt has no such product. `m` has an activation only if cuBLASLt
-  // does it.
-  bool multiply(const Matmul& m, void* workspace, cudaStream_t stream) {
-    auto found = plans_.find(key_of(m));
-    if (found == plans_.end()) found = plans_.emplace(key_of(m), make_plan(m, workspace, stream)).first;
-    Plan& plan = found->second;
-    if (!plan.supported) return false;
-    set_pointers(plan, m);
-    const cublasStatus_t status = run(plan, m, plan.algorithm, m.c.data, workspace, stream);
-    plan.supported = status != CUBLAS_STATUS_NOT_SUPPORTED;  // the heuristic had promised too much
-    if (plan.supported) check(status, "cublasLtMatmul");
-    return plan.supported;
-  }
-
- private:
-  using Candidate = cublasLtMatmulHeuristicResult_t;
-
-  Plan make_plan(const Matmul& m, void* workspace, cudaStream_t stream) {
-    Plan plan = describe(m);
-    const bool tune = autotune_ && !is_capturing(stream);
-    const std::vector<Candidate> candidates = find_candidates(plan, m, tune ? kCandidates : 1);
-    if (candidates.empty()) return plan;
-    plan.supported = true;
-    plan.algorithm =
-        candidates[candidates.size() > 1 ? fastest(plan, m, candidates, workspace, stream) : 0].algo;
-    return plan;
-  }
-
-  std::vector<Candidate> find_candidates(const Plan& plan, const Matmul& m, int count) {
-    const Preference preference = make_preference();
-    set(preference, CUBLASLT_MATMUL_PREF_MAX_WORKSPACE_BYTES, kWorkspaceBytes);
-    // Parts of a sum over K (split-K) are added in f32, in order: never in c, which may be bf16.
-    set(preference, CUBLASLT_MATMUL_PREF_REDUCTION_SCHEME_MASK,
-        static_cast<std::uint32_t>(CUBLASLT_REDUCTION_SCHEME_COMPUTE_TYPE));
-    set(preference, CUBLASLT_MATMUL_PREF_MIN_ALIGNMENT_A_BYTES, alignment_of(m.b));
-    set(preference, CUBLASLT_MATMUL_PREF_MIN_ALIGNMENT_B_BYTES, alignment_of(m.a));
-    set(preference, CUBLASLT_MATMUL_PREF_MIN_ALIGNMENT_C_BYTES, alignment_of(m.c));
-    set(preference, CUBLASLT_MATMUL_PREF_MIN_ALIGNMENT_D_BYTES, alignment_of(m.c));
-    std::vector<Candidate> candidates(static_cast<std::size_t>(count));
-    int found = 0;
-    const cublasStatus_t status = cublasLtMatmulAlgoGetHeuristic(
-        handle_.get(), plan.description.get(), plan.b.get(), plan.a.get(), plan.c.get(), plan.c.get(),
-        preference.get(), count, candidates.data(), &found);
-    if (status == CUBLAS_STATUS_NOT_SUPPORTED) return {};
-    check(status, "cublasLtMatmulAlgoGetHeuristic");
-    candidates.resize(static_cast<std::size_t>(found));
-    std::erase_if(candidates, [](const Candidate& c) { return c.state != CUBLAS_STATUS_SUCCESS; });
-    return candidates;
-  }
-
-  // The index of the candidate that takes the least time for these operands. What c holds is overwritten,
-  // except when it is added to: then the results go to memory taken for the moment, and the first is chosen
-  // if there is none.
-  std::size_t fastest(const Plan& plan, const Matmul& m, const std::vector<Candidate>& candidates,
-                      void* workspace, cudaStream_t stream) {
-    void* result = m.c.data;
-    if (m.accumulate && cudaMalloc(&result, m.c.bytes()) != cudaSuccess) {
-      cudaGetLastError();  // that there is too little memory is no news for the next call
-      return 0;
-    }
-    const Memory owner(m.accumulate ? result : nullptr, m.c.bytes(), [](void* p) { cudaFree(p); });
-    Stopwatch stopwatch;
-    std::size_t best = 0;
-    float best_time = std::numeric_limits<float>::infinity();
-    for (std::size_t i = 0; i < candidates.size(); ++i) {
-      const auto work = [&] { return run(plan, m, candidates[i].algo, result, workspace, stream); };
-      if (work() != CUBLAS_STATUS_SUCCESS) continue;  // this run loads the kernel
-      for (int timing = 0; timing < kTimings; ++timing) {
-        const float time = stopwatch.measure(stream, work);
-        if (time < best_time) best_time = time, best = i;
-      }
-    }
-    return best;
-  }
-
-  cublasStatus_t run(const Plan& plan, const Matmul& m, const cublasLtMatmulAlgo_t& algorithm, void* result,
-                     void* workspace, cudaStream_t stream) {
-    const float alpha = 1, beta = m.accumulate ? 1 : 0;
-    return cublasLtMatmul(handle_.get(), plan.description.get(), &alpha, m.b.data, plan.b.get(), m.a.data,
-                          plan.a.get(), &beta, m.c.data, plan.c.get(), result, plan.c.get(), &algorithm,
-                          workspace, kWorkspaceBytes, stream);
-  }
-
-  Handle handle_ = make_handle();
-  std::unordered_map<PlanKey, Plan, PlanKeyHash> plans_;
-  bool autotune_ = false;
-};
+static_assert(kMatmulWorkspaceBytes <= CudaOps::kScratchBytes);
 
 namespace {
 
@@ -260,9 +36,42 @@ bool fuses_activation(const Matmul& m, const GpuFacts& gpu) {
          alignment_of(m.pre_activation) == kAlignment;
 }
 
+// The bytes of the sums that cuBLASLt writes beside the product.
+std::size_t sums_bytes(const Matmul& m) {
+  const Tensor& sums = m.a_sums ? m.a_sums : m.b_sums;
+  return sums ? sums.bytes() : 0;
+}
+
+// Whether cuBLASLt does in the product's pass what a backward adds to it: for bf16, as it does GELU.
+bool fuses_second_pass(const Matmul& m) {
+  constexpr std::uintptr_t kAlignment = 16;
+  if (m.row_invariant || m.a.dtype != DType::bf16 || m.c.count() == 0 || m.b.count() == 0) return false;
+  if (m.activation_backward)
+    return m.activation == Activation::gelu_tanh && !m.a_sums && !m.b_sums &&
+           alignment_of(m.c) == kAlignment && alignment_of(m.pre_activation) == kAlignment;
+  return m.c.dtype == DType::f32 && !m.bias && m.activation == Activation::none && !m.pre_activation &&
+         sums_bytes(m) <= CudaOps::kScratchBytes - kMatmulWorkspaceBytes;
+}
+
 }  // namespace
 
 }  // namespace cuda
+
+namespace {
+
+constexpr std::size_t kAlignment = 256;  // of memory taken for a trial
+constexpr int kTimings = 3;
+
+// Milliseconds.
+template <typename Work>
+float best_time(cudaStream_t stream, const Work& work) {
+  cuda::Stopwatch stopwatch;
+  float best = std::numeric_limits<float>::infinity();
+  for (int timing = 0; timing < kTimings; ++timing) best = std::min(best, stopwatch.measure(stream, work));
+  return best;
+}
+
+}  // namespace
 
 CudaOps::CudaOps(cudaStream_t stream, const cuda::GpuFacts& gpu, Memory scratch)
     : stream_(stream), gpu_(gpu), scratch_(std::move(scratch)), matmuls_(std::make_unique<cuda::Matmuls>()) {}
@@ -275,9 +84,18 @@ void CudaOps::set_autotune(bool autotune) {
 
 void CudaOps::matmul(const Matmul& m) {
   checks::matmul(m);
+  if (!has_second_pass(m)) return multiply(m);
+  const bool in_one_pass = cuda::fuses_second_pass(m) &&
+                           (m.passes == Passes::automatic ? one_pass_is_faster(m) : m.passes == Passes::one);
+  if (in_one_pass && multiply_in_one_pass(m)) return;
+  multiply(product_alone(m));
+  second_pass(*this, m);
+}
+
+void CudaOps::multiply(const Matmul& m) {
   if (m.c.count() == 0) return;
   const bool own_kernel = m.row_invariant || m.b.count() == 0;  // cuBLASLt does not take K = 0
-  void* workspace = scratch(cuda::kWorkspaceBytes, "matmul");
+  void* workspace = scratch(cuda::kMatmulWorkspaceBytes, "matmul");
   if (!own_kernel && cuda::fuses_activation(m, gpu_) && matmuls_->multiply(m, workspace, stream_)) return;
 
   // The activation in a kernel of its own sees what the backward will see: the values as they were stored.
@@ -296,6 +114,51 @@ void CudaOps::matmul(const Matmul& m) {
   const bool in_place = linear.c.dtype == m.c.dtype;
   if (linear.c.data != m.c.data && (m.activation == Activation::none || !in_place)) copy(linear.c, m.c);
   if (m.activation != Activation::none) activation_forward(m.activation, in_place ? linear.c : m.c, m.c);
+}
+
+bool CudaOps::multiply_in_one_pass(const Matmul& m) {
+  const Tensor& sums = m.a_sums ? m.a_sums : m.b_sums;
+  auto* const workspace =
+      static_cast<std::byte*>(scratch(cuda::kMatmulWorkspaceBytes + cuda::sums_bytes(m), "matmul"));
+  Matmul product = m;
+  Tensor& term = m.a_sums ? product.a_sums : product.b_sums;  // cuBLASLt writes what is to be added
+  if (sums) term.data = workspace + cuda::kMatmulWorkspaceBytes;
+  if (!matmuls_->multiply(product, workspace, stream_)) return false;
+  if (sums) add(sums, term, sums);
+  return true;
+}
+
+// Timed once per shape, on the operands given. What is added to is left alone: results go to memory taken for
+// the moment. Where there is none, and while a graph is captured, the question stays open.
+bool CudaOps::one_pass_is_faster(const Matmul& m) {
+  if (!matmuls_->autotunes()) return false;
+  auto& known = matmuls_->one_pass_is_faster();
+  if (const auto found = known.find(cuda::key_of(m)); found != known.end()) return found->second;
+  if (cuda::is_capturing(stream_)) return false;
+  const std::size_t sums_at = ((m.accumulate ? m.c.bytes() : 0) + kAlignment) / kAlignment * kAlignment;
+  const std::size_t bytes = sums_at + cuda::sums_bytes(m);
+  void* memory = nullptr;
+  if (cudaMalloc(&memory, bytes) != cudaSuccess) {
+    cudaGetLastError();  // that there is too little memory is no news for the next call
+    return false;
+  }
+  const Memory owner(memory, bytes, [](void* p) { cudaFree(p); });
+  Matmul trial = m;
+  if (m.accumulate) trial.c.data = memory;
+  for (Tensor* sums : {&trial.a_sums, &trial.b_sums})
+    if (*sums) sums->data = static_cast<std::byte*>(memory) + sums_at;
+
+  bool faster = false;
+  if (multiply_in_one_pass(trial)) {
+    const auto apart = [&] {
+      multiply(product_alone(trial));
+      second_pass(*this, trial);
+    };
+    apart();  // chooses its algorithm
+    const float time_apart = best_time(stream_, apart);
+    faster = best_time(stream_, [&] { multiply_in_one_pass(trial); }) < time_apart;
+  }
+  return known[cuda::key_of(m)] = faster;
 }
 
 // The operations' common work space, of which cuBLASLt takes a part, is there whatever the shape.

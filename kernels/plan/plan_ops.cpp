@@ -57,6 +57,7 @@ void PlanOps::matmul(const Matmul& m) {
   const std::int64_t K = m.a.size(m.transpose_a ? 0 : 1);
   std::int64_t bytes = bytes_of({&m.a, &m.b, &m.c, &m.bias, &m.pre_activation});
   if (m.accumulate) bytes += bytes_of({&m.c});
+  bytes += bytes_of({&m.a_sums, &m.a_sums, &m.b_sums, &m.b_sums});
   count(totals_.matmul, 2 * m.c.count() * K, bytes);
 }
 
@@ -234,6 +235,11 @@ void PlanOps::adamw(const AdamW& a) {
   count(totals_.optimizer, 0,
         bytes_of({&a.parameter, &a.parameter, &a.gradient, &a.moment1, &a.moment1, &a.moment2, &a.moment2,
                   &a.compute_copy}));
+}
+
+void PlanOps::round_stochastically(const StochasticRounding& r) {
+  checks::round_stochastically(r);
+  count(totals_.optimizer, 0, bytes_of({&r.from, &r.to}));
 }
 
 void PlanOps::squared_norm(const Tensor& x, const Spans&, double*) {

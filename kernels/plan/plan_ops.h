@@ -94,6 +94,7 @@ class PlanOps final : public Ops {
   void cross_entropy_backward(const CrossEntropy& c, const Tensor& log_sum_exp, const float* scale) override;
 
   void adamw(const AdamW& a) override;
+  void round_stochastically(const StochasticRounding& r) override;
   void squared_norm(const Tensor& x, const Spans& spans, double* sum) override;
   void clip_scale(const double* sum, const double* loss, float max_norm, AdamWStep* step,
                   std::uint32_t* stopped) override;

@@ -155,11 +155,44 @@ TEST(Checks, Attention) {
   EXPECT_REFUSED("attention_forward", checks::attention_forward(a));
 }
 
+TEST(Checks, MatmulOfABackward) {
+  Matmul m;
+  m.a = bf16({4, 6}), m.b = bf16({6, 8}), m.c = bf16({4, 8});
+  m.activation_backward = true;
+  EXPECT_REFUSED("matmul", checks::matmul(m));
+  m.pre_activation = bf16({4, 8});
+  EXPECT_TAKEN(checks::matmul(m));
+  m.bias = bf16({8});
+  EXPECT_REFUSED("matmul", checks::matmul(m));
+  m.bias = {};
+  m.c = f32({4, 8});
+  EXPECT_REFUSED("matmul", checks::matmul(m));
+  m.activation_backward = false;
+  m.pre_activation = {};
+  m.b_sums = f32({8});
+  EXPECT_TAKEN(checks::matmul(m));
+  m.b_sums = f32({6});
+  EXPECT_REFUSED("matmul", checks::matmul(m));
+  m.b_sums = {};
+  m.a_sums = f32({4});
+  EXPECT_REFUSED("matmul", checks::matmul(m));
+  m.a = bf16({6, 4});
+  m.transpose_a = true;
+  EXPECT_TAKEN(checks::matmul(m));
+  m.b_sums = f32({8});
+  EXPECT_REFUSED("matmul", checks::matmul(m));
+}
+
 TEST(Checks, Optimizer) {
   AdamW a{f32({9}), f32({9}), f32({9}), f32({9}), bf16({9})};
   EXPECT_TAKEN(checks::adamw(a));
   a.moment2 = f32({8});
   EXPECT_REFUSED("adamw", checks::adamw(a));
+  const GlobalPlace place{0, 9, 0, 0, 1};
+  EXPECT_TAKEN(checks::round_stochastically({f32({9}), bf16({9}), &place, 1}));
+  EXPECT_REFUSED("round_stochastically", checks::round_stochastically({f32({9}), bf16({8}), &place, 1}));
+  EXPECT_REFUSED("round_stochastically", checks::round_stochastically({f32({9}), f32({9}), &place, 1}));
+  EXPECT_REFUSED("round_stochastically", checks::round_stochastically({f32({9}), bf16({9}), &place, 0}));
   EXPECT_REFUSED("squared_norm", checks::squared_norm(bf16({4})));
   EXPECT_REFUSED("sum", checks::sum(f32({2, 2})));
 }

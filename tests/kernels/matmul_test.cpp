@@ -214,6 +214,76 @@ TEST_P(MatmulTest, Activations) {
     }
 }
 
+constexpr Passes kAllPasses[] = {Passes::automatic, Passes::apart, Passes::one};
+
+// Unless one pass is asked for, the bits are those of two operations. In bf16 two passes round the product in
+// between.
+TEST_P(MatmulTest, ActivationBackward) {
+  for (Activation activation : kAllActivations)
+    for (const auto& [M, N, K] :
+         {std::array<std::int64_t, 3>{13, 70, 24}, {40, 72, 64}, {1, 8, 8}, {0, 8, 8}})
+      for (bool transpose_b : {false, true})
+        for (Passes passes : kAllPasses) {
+          Case c{M, N, K};
+          c.transpose_b = transpose_b;
+          Operands o(device(), act(), c);
+          const Buffer before(device(), act(), Random(2).normal({M, N}));
+          const auto expected = [&]<typename Real>(Real) {
+            return reference::activation_backward(activation, before.values<Real>(), o.expected<Real>(c).c);
+          };
+          const Buffer apart(device(), act(), Shape{M, N});
+          Matmul product = o.call;
+          product.c = apart;
+          ops().matmul(product);
+          double largest = 0;
+          for (double value : apart.values<double>().values) largest = std::max(largest, std::abs(value));
+          ops().activation_backward(activation, before, apart, apart);
+
+          o.call.activation = activation;
+          o.call.pre_activation = before;
+          o.call.activation_backward = true;
+          o.call.passes = passes;
+          ops().matmul(o.call);
+          const std::string what = c.text() + " backward of " + name_of(activation);
+          expect_close(o.c, expected(double{}), expected(float{}), what,
+                       largest * (act() == DType::bf16 ? 0x1p-8 : 0x1p-20));
+          if (passes != Passes::one) {
+            EXPECT_EQ(o.c.bytes(), apart.bytes()) << what;
+          }
+        }
+}
+
+// The gradients of weight and bias in one call, of a weight stored either way.
+TEST_P(MatmulTest, SumsOfTheOperandThatIsAGradient) {
+  for (const auto& [M, N, K] :
+       {std::array<std::int64_t, 3>{33, 65, 40}, {64, 72, 1000}, {8, 8, 1}, {0, 8, 4}, {8, 0, 4}, {8, 8, 0}})
+    for (bool of_a : {false, true})
+      for (bool accumulate : {false, true})
+        for (Passes passes : kAllPasses) {
+          Case c{M, N, K};
+          c.transpose_a = true;
+          c.accumulate = accumulate;
+          c.f32_output = !accumulate;
+          Operands o(device(), act(), c);
+          const auto expected = [&]<typename Real>(Real) {
+            auto product = o.expected<Real>(c).c;
+            return accumulate ? plus(product, o.c.values<Real>()) : product;
+          };
+          const Buffer sums(device(), DType::f32, Random(2).normal({of_a ? M : N}));
+          const auto expected_sums = [&]<typename Real>(Real) {
+            return plus(reference::bias_gradient((of_a ? o.a : o.b).values<Real>()), sums.values<Real>());
+          };
+          const auto exact = expected(double{}), exact_sums = expected_sums(double{});
+          const auto naive = expected(float{}), naive_sums = expected_sums(float{});
+          (of_a ? o.call.a_sums : o.call.b_sums) = sums;
+          o.call.passes = passes;
+          ops().matmul(o.call);
+          const std::string what = c.text() + (of_a ? " a_sums" : " b_sums");
+          expect_close(o.c, exact, naive, what, 0x1p-20 * 100);
+          expect_close(sums, exact_sums, naive_sums, what + " sums", 0x1p-20 * 10);
+        }
+}
+
 TEST_P(MatmulTest, EmptyDimensions) {
   for (const auto& [M, N, K] : {std::array<std::int64_t, 3>{0, 5, 4}, {5, 0, 4}, {5, 4, 0}, {0, 0, 0}})
     for (int flags = 0; flags < 16; ++flags) {

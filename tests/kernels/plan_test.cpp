@@ -62,6 +62,16 @@ TEST_F(PlanOpsTest, Matmul) {
   EXPECT_EQ(totals().matmul.calls, 2);
   m.b = tensor(DType::bf16, {32, 47});
   EXPECT_THROW(ops().matmul(m), Error);
+
+  device_->reset_totals();
+  Matmul weight_gradient;
+  weight_gradient.a = tensor(DType::bf16, {48, 64});
+  weight_gradient.b = tensor(DType::bf16, {48, 32});
+  weight_gradient.c = tensor(DType::f32, {64, 32});
+  weight_gradient.transpose_a = true;
+  weight_gradient.b_sums = tensor(DType::f32, {32});
+  ops().matmul(weight_gradient);
+  EXPECT_EQ(totals().matmul.bytes, 2 * (48 * 64 + 48 * 32) + 4 * 64 * 32 + 2 * 4 * 32);
 }
 
 TEST_F(PlanOpsTest, Attention) {
@@ -104,8 +114,11 @@ TEST_F(PlanOpsTest, OthersCountBytes) {
   ops().adamw({flat, flat, flat, flat, tensor(DType::bf16, {100})});
   ops().squared_norm(flat, {}, nullptr);
   EXPECT_EQ(totals().optimizer.bytes, (4 * 7 + 2) * 100 + 4 * 100);
+  const GlobalPlace place{0, 100, 0, 0, 1};
+  ops().round_stochastically({flat, tensor(DType::bf16, {100}), &place, 1});
+  EXPECT_EQ(totals().optimizer.bytes, (4 * 7 + 2) * 100 + 4 * 100 + (4 + 2) * 100);
   EXPECT_EQ(totals().all().flops, 0);
-  EXPECT_EQ(totals().all().calls, 9);
+  EXPECT_EQ(totals().all().calls, 10);
 }
 
 }  // namespace

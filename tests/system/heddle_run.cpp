@@ -159,6 +159,11 @@ std::vector<std::string> tiny_gpt(const std::string& text) {
           "--tensorboard=false"};
 }
 
+std::vector<std::string> precision_words(const std::string& name) {
+  if (name == "bf16_stochastic") return {"--precision", "bf16", "--stochastic-rounding"};
+  return {"--precision", name};
+}
+
 std::vector<MetricsRecord> metrics_of(const TestFolder& folder, const std::string& run) {
   return read_metrics(folder.path() / run / "metrics.jsonl");
 }

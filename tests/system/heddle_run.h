@@ -69,6 +69,9 @@ std::string make_text(const TestFolder& folder);
 // A tiny GPT with dropout on `text`: the options every run below shares.
 std::vector<std::string> tiny_gpt(const std::string& text);
 
+// The flags of "fp32", "bf16" and "bf16_stochastic", whose weights are rounded stochastically.
+std::vector<std::string> precision_words(const std::string& name);
+
 std::vector<MetricsRecord> metrics_of(const TestFolder& folder, const std::string& run);
 
 // `words` and `more`, where a flag of `more` replaces the same one (and its value) in `words`.

@@ -180,6 +180,14 @@ TEST(Check, NamesTheValuesThatWork) {
         o.optimizer.warmup = {};
       }),
       "usage: schedule = noam divides by its warmup, which is 0; set warmup, for example warmup = 100steps");
+  EXPECT_EQ(refused([](Options& o) { o.optimizer.stochastic_rounding = true; }),
+            "usage: stochastic_rounding rounds the weights of precision = bf16, but precision = fp32; remove it or "
+            "set precision = bf16");
+  EXPECT_EQ(refused([](Options& o) {
+              o.optimizer.stochastic_rounding = true;
+              o.train.precision = Precision::bf16;
+            }),
+            "no error");
   EXPECT_EQ(refused([](Options& o) { o.parallel.tensor_parallel = 5; }),
             "usage: tensor_parallel = 5 must divide num_heads = 12 and ffn_size = 3072: 1, 2, 3, 4, 6, 12 "
             "would work");

@@ -104,7 +104,7 @@ int bench_kernels(const CommandLine& line, const KernelBenchOptions& bench) {
                "FLOP/s", "ceiling");
     bool any = false;
     for (const std::int64_t width : widths)
-      for (const KernelCase& kernel_case : kernel_cases(rows, width, act)) {
+      for (const KernelCase& kernel_case : kernel_cases(rows, width, act, device->kind())) {
         if (!bench.family.empty() && kernel_case.family != bench.family) continue;
         any = true;
         const PlanCount work = work_of(kernel_case, *device);

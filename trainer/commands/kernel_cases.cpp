@@ -78,7 +78,8 @@ constexpr float kEpsilon = 1e-5f;
 
 class CaseList {
  public:
-  CaseList(std::int64_t rows, std::int64_t width, DType act) : rows_(rows), width_(width), act_(act) {}
+  CaseList(std::int64_t rows, std::int64_t width, DType act, DeviceKind kind)
+      : rows_(rows), width_(width), act_(act), kind_(kind) {}
 
   std::vector<KernelCase> take() {
     matmul();
@@ -131,10 +132,39 @@ class CaseList {
     linear("ffn", width_, 4 * width_);
     const std::int64_t N = rows_, C = width_;
     const DType act = act_;
+    if (kind_ == DeviceKind::cuda && act_ == DType::bf16) backward_passes();
     add("matmul", "bias_gradient", rows_by(4 * C), [=](Operands& o) -> Call {
       const Tensor dy = o.random(act, {N, 4 * C}), dbias = o.zeros(DType::f32, {4 * C});
       return [=](Ops& ops) { ops.bias_gradient(dy, dbias); };
     });
+  }
+
+  // What a backward adds to a product, in the product's pass (which cuBLASLt has in bf16) and apart.
+  void backward_passes() {
+    const std::int64_t N = rows_, C = width_;
+    const DType act = act_;
+    for (const Passes passes : {Passes::one, Passes::apart}) {
+      const char* const how = passes == Passes::one ? "one pass" : "apart";
+      add("matmul", fmt::format("ffn d input, d gelu, {}", how), fmt::format("{} x {} x {}", N, 4 * C, C),
+          [=](Operands& o) -> Call {
+            Matmul m;
+            m.a = o.random(act, {N, C}), m.b = o.random(act, {4 * C, C}), m.c = o.zeros(act, {N, 4 * C});
+            m.transpose_b = m.b_is_parameter = m.activation_backward = true;
+            m.activation = Activation::gelu_tanh;
+            m.pre_activation = o.random(act, {N, 4 * C});
+            m.passes = passes;
+            return [m](Ops& ops) { ops.matmul(m); };
+          });
+      add("matmul", fmt::format("ffn d weight, d bias, {}", how), fmt::format("{} x {} x {}", N, C, 4 * C),
+          [=](Operands& o) -> Call {
+            Matmul m;
+            m.a = o.random(act, {N, C}), m.b = o.random(act, {N, 4 * C}), m.c = o.zeros(DType::f32, {C, 4 * C});
+            m.transpose_a = m.accumulate = true;
+            m.b_sums = o.zeros(DType::f32, {4 * C});
+            m.passes = passes;
+            return [m](Ops& ops) { ops.matmul(m); };
+          });
+    }
   }
 
   void attention() {
@@ -336,6 +366,15 @@ class CaseList {
       a.step = o.scalar(AdamWStep{1e-4f, 0.1f, 0.01f, 1.0f, 0});
       return [a](Ops& ops) { ops.adamw(a); };
     });
+    if (act == DType::bf16)
+      add("optimizer", "round_stochastically", shape, [=](Operands& o) -> Call {
+        StochasticRounding r;
+        r.from = o.random(DType::f32, {n}), r.to = o.zeros(DType::bf16, {n});
+        r.places = o.scalar(GlobalPlace{0, n, 0, 0, 1});
+        r.place_count = 1;
+        r.step = o.scalar(AdamWStep{});
+        return [r](Ops& ops) { ops.round_stochastically(r); };
+      });
     add("optimizer", "squared_norm", shape, [=](Operands& o) -> Call {
       const Tensor x = o.random(DType::f32, {n});
       double* const sum = o.scalar(0.0);
@@ -345,13 +384,14 @@ class CaseList {
 
   std::int64_t rows_, width_;
   DType act_;
+  DeviceKind kind_;
   std::vector<KernelCase> cases_;
 };
 
 }  // namespace
 
-std::vector<KernelCase> kernel_cases(std::int64_t rows, std::int64_t width, DType act) {
-  return CaseList(rows, width, act).take();
+std::vector<KernelCase> kernel_cases(std::int64_t rows, std::int64_t width, DType act, DeviceKind kind) {
+  return CaseList(rows, width, act, kind).take();
 }
 
 }  // namespace heddle

@@ -46,7 +46,7 @@ struct KernelCase {
   std::function<std::function<void(Ops&)>(Operands&)> prepare;
 };
 
-// Cases with `rows` tokens, `width` channels and activations of type `act`.
-std::vector<KernelCase> kernel_cases(std::int64_t rows, std::int64_t width, DType act);
+// Cases with `rows` tokens, `width` channels and activations of type `act`, for this kind of device.
+std::vector<KernelCase> kernel_cases(std::int64_t rows, std::int64_t width, DType act, DeviceKind kind);
 
 }  // namespace heddle

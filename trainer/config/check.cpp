@@ -128,6 +128,10 @@ Layout layout_for(const Options& options, int ranks) {
 void check(const Options& options, int ranks) {
   check_model(options.model);
   check_optimizer(options.optimizer, options.train.length);
+  if (options.optimizer.stochastic_rounding && options.train.precision == Precision::fp32)
+    throw usage_error(
+        "stochastic_rounding rounds the weights of precision = bf16, but precision = fp32; remove it or set "
+        "precision = bf16");
   check_tensor_parallel(options);
   if (model_input(options.model) == ModelInput::pairs) {
     // Batches of pairs may have any size: what a rank lacks is filled up.

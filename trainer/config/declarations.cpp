@@ -111,6 +111,8 @@ void declare(OptimizerOptions& o, OptionTable& table) {
   table.add("epsilon", &o.epsilon, positive(), "added to the square root of the second moment");
   table.add("weight_decay", &o.weight_decay, not_negative(), "of weight matrices and embeddings");
   table.add("clip_norm", &o.clip_norm, not_negative(), "largest norm of the gradient; 0: off");
+  table.add("stochastic_rounding", &o.stochastic_rounding,
+            "precision = bf16: weights are rounded up or down at random, right on average, instead of to nearest");
 }
 
 void declare(ParallelOptions& o, OptionTable& table) {

@@ -148,6 +148,7 @@ struct OptimizerOptions {
   double epsilon = 1e-8;
   double weight_decay = 0.1;
   double clip_norm = 1;  // 0: off
+  bool stochastic_rounding = false;  // of the bf16 weights; precision = bf16
   bool operator==(const OptimizerOptions&) const = default;
 };
 

@@ -116,14 +116,19 @@ void FeedForward::backward(Context& context, const Flow& flow, const Tensor& dy,
   const Tensor before = context.tape.pop();
   const Tensor x = context.tape.pop();
   const Tensor d_inner = context.tape.scratch(context.act, {rows, local_ffn_});
-  down_.backward(context, inner, dy, d_inner);
-  drop(context, flow, d_inner);
+  const bool drops = spec_.dropout > 0 && context.training;
+  if (spec_.gated || drops) {
+    down_.backward(context, inner, dy, d_inner);
+    drop(context, flow, d_inner);
+  } else {
+    down_.backward(context, inner, dy, d_inner, spec_.activation, before);
+  }
   if (spec_.gated) {
     const Tensor d_before = context.tape.scratch(context.act, {rows, up_.local_out()});
     context.ops.gated_backward(spec_.activation, before, d_inner, d_before);
     up_.backward(context, x, d_before, dx);
   } else {
-    context.ops.activation_backward(spec_.activation, before, d_inner, d_inner);
+    if (drops) context.ops.activation_backward(spec_.activation, before, d_inner, d_inner);
     up_.backward(context, x, d_inner, dx);
   }
 }

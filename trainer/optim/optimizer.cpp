@@ -58,6 +58,7 @@ AdamWStep Optimizer::scalars(std::int64_t update, double learning_rate) const {
   step.bias_correction1 = static_cast<float>(1 - std::pow(static_cast<double>(settings_.beta1), update));
   step.bias_correction2 = static_cast<float>(1 - std::pow(static_cast<double>(settings_.beta2), update));
   step.gradient_scale = 1;
+  step.update = static_cast<std::uint32_t>(update);
   return step;
 }
 
@@ -80,7 +81,8 @@ void Optimizer::update(AdamWStep* step, const double* loss, double* squared_norm
   a.gradient = parameters_.flat_gradients();
   a.moment1 = parameters_.flat_moments1();
   a.moment2 = parameters_.flat_moments2();
-  a.compute_copy = parameters_.flat_values();
+  const StochasticRounding* const rounding = parameters_.rounding();
+  if (!rounding) a.compute_copy = parameters_.flat_values();
   a.step = step;
   a.beta1 = settings_.beta1;
   a.beta2 = settings_.beta2;
@@ -88,6 +90,11 @@ void Optimizer::update(AdamWStep* step, const double* loss, double* squared_norm
   a.weight_decay = settings_.weight_decay;
   a.decayed = decayed_;
   ops.adamw(a);
+  if (rounding) {
+    StochasticRounding of_update = *rounding;
+    of_update.step = step;
+    ops.round_stochastically(of_update);
+  }
   ops.parameters_changed();
 }
 

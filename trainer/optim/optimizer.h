@@ -13,6 +13,7 @@ namespace heddle {
 struct OptimizerSettings {
   float beta1 = 0.9f, beta2 = 0.95f, epsilon = 1e-8f, weight_decay = 0.1f;
   float clip_norm = 1.0f;  // 0: no clipping
+  bool stochastic_rounding = false;  // of the bf16 values
 };
 
 class Optimizer {

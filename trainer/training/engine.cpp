@@ -108,6 +108,7 @@ Engine::Engine(const EngineSettings& settings, Device& device, Mesh& mesh)
       parameters_(mesh.layout().tensor_parallel, mesh.tensor_rank()) {
   model_ = make_model(settings.model, settings.seed, parameters_);
   parameters_.allocate(device, settings.act, ParameterTable::Purpose::training);
+  if (settings.optimizer.stochastic_rounding) parameters_.round_stochastically(device, settings.seed);
   parameters_.initialize(device, settings.seed);
   tape_ = Tape(device.allocate(plan_step(settings_, mesh.layout(), mesh.rank(), device).activation_bytes));
   reducer_ = std::make_unique<GradientReducer>(parameters_, mesh.data(), device, settings.reducer);

@@ -39,7 +39,7 @@ EngineSettings engine_settings(const Options& options, Layout layout) {
   settings.shapes = {full_shape(options, layout)};
   const OptimizerOptions& o = options.optimizer;
   settings.optimizer = {static_cast<float>(o.beta1), static_cast<float>(o.beta2), static_cast<float>(o.epsilon),
-                        static_cast<float>(o.weight_decay), static_cast<float>(o.clip_norm)};
+                        static_cast<float>(o.weight_decay), static_cast<float>(o.clip_norm), o.stochastic_rounding};
   settings.graph = options.device.graph;
   settings.reducer = {static_cast<std::size_t>(options.parallel.bucket_megabytes) << 20,
                       act_of(options.parallel.gradient_wire)};

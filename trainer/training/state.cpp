@@ -70,7 +70,7 @@ TrainingState load_training_state(const std::filesystem::path& path, Engine& eng
     } catch (const nlohmann::json::exception&) {
       throw error("{}: its state is not that of a training run", checkpoint.path().string());
     }
-    engine.parameters().refresh_values(device);
+    engine.parameters().refresh_values(device, state.step);
   });
   return state;
 }
@@ -79,7 +79,7 @@ void load_weights(const std::filesystem::path& path, ParameterTable& parameters,
   const Checkpoint checkpoint = Checkpoint::open_verified(path, mesh.world(), warn_on_stderr);
   agree(mesh.world(), "loading weights", [&] {
     checkpoint.load(weight_tensors(parameters), device);
-    parameters.refresh_values(device);
+    parameters.refresh_values(device, 0);
   });
 }
 

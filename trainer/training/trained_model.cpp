@@ -7,16 +7,15 @@
 
 namespace heddle {
 
-namespace {
-
-// A file that lies beside a checkpoint: in its folder, or up to two above (the run's). Empty if there is none.
-std::filesystem::path find_beside(const std::filesystem::path& checkpoint, const char* name) {
+std::filesystem::path find_beside_checkpoint(const std::filesystem::path& checkpoint, const char* name) {
   std::error_code ignored;
   std::filesystem::path folder = std::filesystem::absolute(checkpoint).lexically_normal();
   for (int up = 0; up < 3; ++up, folder = folder.parent_path())
     if (std::filesystem::exists(folder / name, ignored)) return folder / name;
   return {};
 }
+
+namespace {
 
 std::filesystem::path best_of_run(const std::filesystem::path& run) {
   std::error_code ignored;
@@ -40,7 +39,7 @@ CheckpointOptionsFile options_of_checkpoint(const LoadOptions& load) {
 }
 
 std::filesystem::path tokenizer_path_of_checkpoint(const std::filesystem::path& checkpoint) {
-  const std::filesystem::path file = find_beside(checkpoint, kDatasetTokenizerName);
+  const std::filesystem::path file = find_beside_checkpoint(checkpoint, kDatasetTokenizerName);
   if (file.empty())
     throw error("{}: no tokenizer.json in the checkpoint's folder or in the run's folder above it",
                 checkpoint.string());
@@ -52,8 +51,8 @@ std::unique_ptr<Tokenizer> tokenizer_of_checkpoint(const std::filesystem::path& 
 }
 
 PairTokenizerPaths pair_tokenizer_paths(const std::filesystem::path& checkpoint) {
-  PairTokenizerPaths paths{find_beside(checkpoint, kDatasetSourceTokenizerName),
-                           find_beside(checkpoint, kDatasetTargetTokenizerName)};
+  PairTokenizerPaths paths{find_beside_checkpoint(checkpoint, kDatasetSourceTokenizerName),
+                           find_beside_checkpoint(checkpoint, kDatasetTargetTokenizerName)};
   if (paths.source.empty() || paths.target.empty()) paths = {tokenizer_path_of_checkpoint(checkpoint), {}};
   return paths;
 }

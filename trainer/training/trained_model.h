@@ -26,6 +26,9 @@ CheckpointOptionsFile options_of_checkpoint(const LoadOptions& load);
 std::filesystem::path tokenizer_path_of_checkpoint(const std::filesystem::path& checkpoint);
 std::unique_ptr<Tokenizer> tokenizer_of_checkpoint(const std::filesystem::path& checkpoint);
 
+// A file that lies beside a checkpoint: in its folder, or up to two above (the run's). Empty if there is none.
+std::filesystem::path find_beside_checkpoint(const std::filesystem::path& checkpoint, const char* name);
+
 struct PairTokenizerPaths {
   std::filesystem::path source, target;  // target: empty if the sides share one
 };

@@ -105,6 +105,99 @@ TEST_F(MatmulChoice, GeluIsFusedOnHopper) {
   }
 }
 
+// A weight gradient of many rows with the bias gradient; a backward of GELU.
+class BackwardChoice : public MatmulChoice {
+ protected:
+  static constexpr std::int64_t kRows = 4096, kIn = 40, kOut = 48;
+
+  Matmul weight_gradient(const Buffer& dweight, const Buffer& dbias, bool of_a) const {
+    Matmul m;
+    m.a = of_a ? dy_ : x_;
+    m.b = of_a ? x_ : dy_;
+    m.c = dweight;
+    m.transpose_a = m.accumulate = true;
+    (of_a ? m.a_sums : m.b_sums) = dbias;
+    return m;
+  }
+
+  // Pieces of work that a call queues.
+  std::size_t nodes(Matmul m, Passes passes) {
+    m.passes = passes;
+    return device_->capture([&] { ops().matmul(m); })->node_count();
+  }
+
+  const Buffer x_{*device_, DType::bf16, whole_numbers({kRows, kIn}, 5)};
+  const Buffer dy_{*device_, DType::bf16, whole_numbers({kRows, kOut}, 3)};
+};
+
+TEST_F(BackwardChoice, OnePassIsCublasLts) {
+  for (bool of_a : {false, true}) {
+    const Buffer dweight(*device_, DType::f32, Array<double>(of_a ? Shape{kOut, kIn} : Shape{kIn, kOut}, 3));
+    const Buffer dbias(*device_, DType::f32, Array<double>({kOut}, 2));
+    const Matmul m = weight_gradient(dweight, dbias, of_a);
+    EXPECT_LT(nodes(m, Passes::one), nodes(m, Passes::apart));
+    EXPECT_EQ(nodes(m, Passes::automatic), nodes(m, Passes::apart)) << "not timed in a capture";
+  }
+  const Buffer before(*device_, DType::bf16, Shape{M, N}), dx(*device_, DType::bf16, Shape{M, N});
+  Matmul m = product(dx);
+  m.activation_backward = true;
+  m.activation = Activation::gelu_tanh;
+  m.pre_activation = before;
+  EXPECT_LT(nodes(m, Passes::one), nodes(m, Passes::apart));
+  m.activation = Activation::gelu_erf;  // which cuBLASLt has not
+  EXPECT_EQ(nodes(m, Passes::one), nodes(m, Passes::apart));
+}
+
+// Whichever wins, timing adds to nothing, and the same is chosen again, in a capture too.
+TEST_F(BackwardChoice, TimingAddsNothing) {
+  for (bool of_a : {false, true}) {
+    const Array<double> x = x_.values<double>(), dy = dy_.values<double>();
+    Array<double> weight(of_a ? Shape{kOut, kIn} : Shape{kIn, kOut}), bias({kOut});
+    for (std::int64_t row = 0; row < kRows; ++row)
+      for (std::int64_t out = 0; out < kOut; ++out) {
+        bias(out) += dy(row, out);
+        for (std::int64_t in = 0; in < kIn; ++in)
+          (of_a ? weight(out, in) : weight(in, out)) += x(row, in) * dy(row, out);
+      }
+    const Buffer dweight(*device_, DType::f32, Array<double>(weight.shape, 3));
+    const Buffer dbias(*device_, DType::f32, Array<double>({kOut}, 2));
+    const Matmul m = weight_gradient(dweight, dbias, of_a);
+    const auto expect = [&](double times) {
+      const Array<double> weights = dweight.values<double>(), biases = dbias.values<double>();
+      for (std::int64_t i = 0; i < weights.count(); ++i)
+        ASSERT_EQ(weights.values[i], 3 + times * weight.values[i]) << i << " after " << times;
+      for (std::int64_t i = 0; i < kOut; ++i)
+        ASSERT_EQ(biases(i), 2 + times * bias(i)) << i << " after " << times;
+    };
+    ops().matmul(m);
+    expect(1);
+    ops().matmul(m);
+    expect(2);
+    const auto graph = device_->capture([&] { ops().matmul(m); });
+    graph->launch(device_->compute_stream());
+    expect(3);
+  }
+}
+
+TEST_F(BackwardChoice, TimingLeavesTheActivationsBackward) {
+  const Buffer before(*device_, DType::bf16, whole_numbers({M, N}, 9)),
+      dx(*device_, DType::bf16, Shape{M, N});
+  Matmul m = product(dx);
+  m.activation_backward = true;
+  m.activation = Activation::gelu_tanh;
+  m.pre_activation = before;
+  const Array<double> product = expected(0, 1);
+  for (int call : {1, 2}) {
+    ops().matmul(m);
+    const Array<double> actual = dx.values<double>();
+    for (std::int64_t i = 0; i < actual.count(); ++i) {
+      const double exact = product.values[i] * reference::activation_derivative(
+                                                   Activation::gelu_tanh, before.values<double>().values[i]);
+      ASSERT_NEAR(actual.values[i], exact, 0x1p-7 * std::abs(exact) + 1e-3) << i << " call " << call;
+    }
+  }
+}
+
 // What a product needs beside its operands is there from the start, whatever its shape.
 TEST_F(MatmulChoice, WorkspaceIsTheCommonOne) {
   const Buffer c(*device_, DType::f32, Shape{M, N});

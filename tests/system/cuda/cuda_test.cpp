@@ -5,6 +5,7 @@
 #include <gtest/gtest.h>
 
 #include <cmath>
+#include <fstream>
 
 #include "kernels/device.h"
 #include "kernels/error.h"
@@ -77,14 +78,14 @@ class CudaTraining : public ::testing::Test {
 // fp32: 1e-5. bf16: the bound of layouts (tests/system/layout_test.cpp) holds for backends as well, which
 // also differ only in where they round.
 TEST_F(CudaTraining, HasTheLossCurveOfTheCpu) {
-  for (const char* precision : {"fp32", "bf16"}) {
-    const bool bf16 = std::string(precision) == "bf16";
+  for (const char* precision : {"fp32", "bf16", "bf16_stochastic"}) {
+    const bool bf16 = std::string(precision) != "fp32";
     const std::string cpu = std::string("cpu-") + precision;
-    train(cpu, {1, 1}, "cpu", {"--precision", precision});
+    train(cpu, {1, 1}, "cpu", precision_words(precision));
     double worst_loss = 0, worst_norm = 0;
     for (const LayoutCase layout : kLayouts) {
       const std::string run = std::string("cuda-") + precision + "-" + layout.name();
-      train(run, layout, "cuda", {"--precision", precision});
+      train(run, layout, "cuda", precision_words(precision));
       const auto [loss, norm] = differences(run, cpu);
       EXPECT_LE(loss, bf16 ? 1e-3 : 1e-5) << run;
       EXPECT_LE(norm, bf16 ? 1e-2 : 1e-4) << run;
@@ -96,13 +97,13 @@ TEST_F(CudaTraining, HasTheLossCurveOfTheCpu) {
   }
 }
 
-// A recorded step has the bits of one that was not, and per-step values (learning rate, dropout) are not
-// frozen in it; a repeated run and a resumed one have the same bits too.
+// A recorded step has the bits of one that was not, and per-step values (learning rate, dropout, how weights are
+// rounded) are not frozen in it; a repeated run and a resumed one have the same bits too.
 TEST_F(CudaTraining, RepeatsReplaysAndResumesWithTheSameBits) {
   for (const LayoutCase layout : {LayoutCase{1, 1}, LayoutCase{2, 2}})
-    for (const char* precision : {"fp32", "bf16"}) {
+    for (const char* precision : {"fp32", "bf16", "bf16_stochastic"}) {
       const std::string name = layout.name() + "-" + precision;
-      const std::vector<std::string> words = {"--precision", precision, "--length", "8steps"};
+      const std::vector<std::string> words = with(precision_words(precision), {"--length", "8steps"});
       train("once-" + name, layout, "cuda", words);
       train("again-" + name, layout, "cuda", words);
       train("unrecorded-" + name, layout, "cuda", with(words, {"--graph=false"}));
@@ -132,6 +133,15 @@ TEST_F(CudaTraining, RecomputationGivesTheSameBits) {
   EXPECT_EQ(hashes("kept"), hashes("recomputed"));
 }
 
+// Which algorithms win, and whether cuBLASLt's gradients of GELU and biases do, decides bits and nothing else.
+TEST_F(CudaTraining, TimedProductsHaveTheLossCurveOfTheCpu) {
+  train("cpu", {1, 1}, "cpu", {"--precision", "bf16"});
+  train("timed", {1, 1}, "cuda", {"--precision", "bf16", "--autotune"});
+  const auto [loss, norm] = differences("timed", "cpu");
+  EXPECT_LE(loss, 1e-3);
+  EXPECT_LE(norm, 1e-2);
+}
+
 TEST_F(CudaTraining, GeneratesTheTextOfTheCpu) {
   train("model", {1, 1}, "cuda", {"--length", "50steps", "--decay-length", "50steps"});
   std::vector<std::string> texts;
@@ -145,6 +155,74 @@ TEST_F(CudaTraining, GeneratesTheTextOfTheCpu) {
   }
   EXPECT_EQ(texts[0], texts[1]);
   EXPECT_NE(texts[0].find("the king"), std::string::npos) << texts[0];
+}
+
+// The encoder-decoder: batches of many shapes, each a recording of its own, cross-attention, masks of padding.
+class CudaTranslation : public CudaTraining {
+ protected:
+  CudaTranslation() {
+    std::string pairs;
+    for (int i = 0; i < 40; ++i) {
+      std::string source, target;
+      for (int word = 0; word <= i % 5; ++word) {
+        const std::string name(1, static_cast<char>('a' + (i * 7 + word * 3) % 11));
+        source += (word > 0 ? " " : "") + name;
+        target = name + "x" + (word > 0 ? " " : "") + target;
+      }
+      pairs += source + "\t" + target + "\n";
+    }
+    std::ofstream(folder_ / "pairs.tsv") << pairs;
+  }
+
+  void train_pairs(const std::string& run, LayoutCase layout, const std::string& device,
+                   const std::vector<std::string>& more = {}) {
+    const std::vector<std::string> base = with(
+        with({"train", "--family", "transformer", "--pairs", folder_ / "pairs.tsv", "--tokenizer", "word",
+              "--word-minimum-count", "1", "--num-layers", "1", "--hidden-size", "32", "--num-heads", "2",
+              "--context-length", "12", "--ffn-size", "48", "--norm-position", "post", "--positions", "sinusoidal",
+              "--embedding-scale", "--initialization", "xavier", "--head-bias", "--dropout", "0.1", "--ffn-dropout",
+              "0.1", "--label-smoothing", "0.1", "--batch-tokens", "40", "--length", "12steps", "--learning-rate",
+              "1e-3", "--min-learning-rate", "0", "--schedule", "constant", "--warmup", "4steps", "--save-every", "0",
+              "--validate-every", "0", "--tensorboard=false"},
+             layout.words()),
+        device_words(device, layout.ranks()));
+    const RunResult result = run_heddle(folder_, layout.ranks(), with(with(base, more), {"--run-folder", run}));
+    ASSERT_EQ(result.exit_code, 0) << result.output;
+  }
+};
+
+TEST_F(CudaTranslation, HasTheLossCurveOfTheCpuAndTheBitsOfItsRecordings) {
+  for (const char* precision : {"fp32", "bf16"}) {
+    const bool bf16 = std::string(precision) == "bf16";
+    const std::string cpu = std::string("cpu-") + precision;
+    train_pairs(cpu, {1, 1}, "cpu", {"--precision", precision});
+    for (const LayoutCase layout : {LayoutCase{1, 1}, LayoutCase{2, 2}}) {
+      const std::string run = std::string("cuda-") + precision + "-" + layout.name();
+      train_pairs(run, layout, "cuda", {"--precision", precision});
+      const auto [loss, norm] = differences(run, cpu, 12);
+      EXPECT_LE(loss, bf16 ? 1e-3 : 1e-5) << run;
+      EXPECT_LE(norm, bf16 ? 1e-2 : 1e-4) << run;
+      std::printf("%s: difference of the loss %.2e, of the gradient norm %.2e\n", run.c_str(), loss, norm);
+      train_pairs(run + "-unrecorded", layout, "cuda", {"--precision", precision, "--graph=false"});
+      EXPECT_EQ(hashes(run), hashes(run + "-unrecorded")) << run;
+      train_pairs(run + "-halves", layout, "cuda", {"--precision", precision, "--length", "5steps"});
+      train_pairs(run + "-halves", layout, "cuda", {"--precision", precision, "--resume"});
+      EXPECT_EQ(hashes(run), hashes(run + "-halves")) << run;
+    }
+  }
+}
+
+TEST_F(CudaTranslation, TranslatesAsTheCpuDoes) {
+  train_pairs("model", {1, 1}, "cpu", {"--length", "300steps", "--learning-rate", "3e-3"});
+  std::ofstream(folder_ / "input") << "a b c\nd\n\nk j\n";
+  std::vector<std::string> texts;
+  for (const char* device : {"cpu", "cuda"}) {
+    const RunResult result =
+        run_heddle(folder_, 1, with({"translate", "model", "--input", folder_ / "input", "--beam", "2"}, device_words(device, 1)));
+    ASSERT_EQ(result.exit_code, 0) << result.output;
+    texts.push_back(result.output);
+  }
+  EXPECT_EQ(texts[0], texts[1]);
 }
 
 TEST_F(CudaTraining, StopsWithWordsWhenNumbersAreNotFinite) {
