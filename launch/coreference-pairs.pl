@@ -8,8 +8,9 @@
 #     .index   places of "it" and of the noun it stands for, among the words of the sentence from 0 on: "6 1"
 #   An actor and a thing that meet in a held-back sentence never meet in training, so the answer cannot be remembered;
 #   and the right noun stands first as often as second, so its place does not tell.
-#   Half of the training sentences name the noun where others say "it", and have only to be copied. So the decoder
-#   cannot know beforehand where something is to be resolved, and the encoder has to do it.
+#   Half of the training sentences name a noun where others say "it", any of the two, and have only to be copied. So
+#   the decoder cannot know what comes there from the words so far and the adjective: it has to look at that place, and
+#   the encoder has to bring the noun there.
 #
 #   --target word     "it" becomes the noun, word for word: "a dog ate the bread because dog was hungry". Target and
 #                     source have the same places, so that rows of attention can be compared
@@ -61,7 +62,7 @@ sub part_of {
     return $place == 0 ? 'valid' : $place == 5 ? 'test' : 'train';
 }
 
-# (part, words of a sentence, its noun)
+# (part, words of a sentence, the noun that "it" stands for, one of the two nouns)
 sub sentence {
     my ($i, $j) = (int rand @actors, int rand @things);
     my ($actor, $thing) = ($actors[$i], $things[$j]);
@@ -71,7 +72,7 @@ sub sentence {
     my %word = (A => "$article $actor", T => "the $thing", V => $verb, P => $participle,
         D => $is_actor ? pick(@of_actors) : pick(@of_things));
     my $text = join ' ', pick(@adverbs), map { $word{$_} // $_ } split / /, pick(@frames);
-    return (part_of($i, $j), [split ' ', $text], $is_actor ? $actor : $thing);
+    return (part_of($i, $j), [split ' ', $text], $is_actor ? $actor : $thing, pick($actor, $thing));
 }
 
 sub resolve {
@@ -99,11 +100,12 @@ srand $seed;
 my %wanted = (train => $pairs, valid => 1000, test => 1000);
 my (%lines, %seen);
 while (%wanted) {
-    my ($part, $words, $noun) = sentence();
+    my ($part, $words, $noun, $any) = sentence();
     next if !$wanted{$part} || $seen{"@$words"}++;
     my $is_named = $part eq 'train' && $wanted{$part} % 2;
-    push @{$lines{$part}{source}}, $is_named ? resolve($target eq 'noun' ? 'word' : $target, $words, $noun) : "@$words";
-    push @{$lines{$part}{target}}, resolve($target, $words, $noun);
+    my $answer = $is_named ? $any : $noun;
+    push @{$lines{$part}{source}}, $is_named ? resolve($target eq 'noun' ? 'word' : $target, $words, $answer) : "@$words";
+    push @{$lines{$part}{target}}, resolve($target, $words, $answer);
     push @{$lines{$part}{index}}, place_of('it', $words) . ' ' . place_of($noun, $words);
     delete $wanted{$part} if !--$wanted{$part};
 }

@@ -9,6 +9,7 @@ Command evaluate_command();
 Command generate_command();
 Command translate_command();
 Command average_command();
+Command attention_command();
 Command bleu_command();
 Command inspect_command();
 Command bench_command();
@@ -19,7 +20,8 @@ Command plot_command();
 const std::vector<Command>& all_commands() {
   static const std::vector<Command> commands{
       prepare_command(), tokenize_command(), train_command(), evaluate_command(), generate_command(),
-      translate_command(), average_command(), bleu_command(),    inspect_command(),  bench_command(), doctor_command(),   plot_command(),
+      translate_command(), average_command(), attention_command(), bleu_command(), inspect_command(), bench_command(),
+      doctor_command(), plot_command(),
   };
   return commands;
 }
