@@ -85,6 +85,42 @@ TEST_F(Linear, LayoutsOfTheWeightAreOneLayer) {
   expect_near(table.find("a.bias")->gradient, twice, "db of dy");
 }
 
+// Q, K and V under their own names are one product with the bits of the packed one, also where a part's size would
+// leave padding behind it.
+TEST_F(Linear, JoinedPartsAreOneLayer) {
+  constexpr std::int64_t kPart = 5;
+  ParameterTable table(1, 0);
+  const ColumnParallelLinear whole(table, {{"w"}, kIn, 3 * kPart, true, WeightLayout::out_in, 1, {}}),
+      parts(table, {{"q", "k", "v"}, kIn, 3 * kPart, true, WeightLayout::out_in, 1, Initializer::normal(1)});
+  table.allocate(device_, DType::f32, ParameterTable::Purpose::training);
+  table.initialize(device_, 3);
+  device_.ops().fill(table.flat_gradients(), 0);
+  const auto parts_of = [&](const char* kind, std::int64_t each, auto field, const auto& visit) {
+    std::int64_t part = 0;
+    for (const char* name : {"q", "k", "v"}) {
+      const Tensor one = table.find(std::string(name) + kind)->*field, all = table.find(std::string("w") + kind)->*field;
+      for (std::int64_t i = 0; i < each; ++i) visit(one.as<float>()[i], all.as<float>()[part * each + i]);
+      ++part;
+    }
+  };
+  const auto copy_into_whole = [](float& one, float& all) { all = one; };
+  parts_of(".weight", kPart * kIn, &Parameter::master, copy_into_whole);
+  parts_of(".bias", kPart, &Parameter::master, copy_into_whole);
+  const Tensor x = tensor({kRows, kIn}), dy = tensor({kRows, 3 * kPart});
+  const Tensor y[] = {tensor({kRows, 3 * kPart}), tensor({kRows, 3 * kPart})},
+               dx[] = {tensor({kRows, kIn}), tensor({kRows, kIn})};
+  whole.forward(context_, x, y[0]);
+  parts.forward(context_, x, y[1]);
+  whole.backward(context_, x, dy, dx[0]);
+  parts.backward(context_, x, dy, dx[1]);
+  expect_near(y[0], y[1], "y");
+  expect_near(dx[0], dx[1], "dx");
+  const auto expect_same = [](float& one, float& all) { EXPECT_EQ(one, all); };
+  parts_of(".weight", kPart * kIn, &Parameter::gradient, expect_same);
+  parts_of(".bias", kPart, &Parameter::gradient, expect_same);
+  EXPECT_NE(table.find("q.weight")->gradient.as<float>()[0], 0.0f);
+}
+
 TEST_F(Linear, RowBackwardGoesThroughTheActivationBefore) {
   for (const WeightLayout layout : {WeightLayout::in_out, WeightLayout::out_in}) {
     ParameterTable table(1, 0);

@@ -62,6 +62,7 @@ TEST_F(TranslationSystem, NoLayoutChangesTheLossCurve) {
     double worst_loss = 0, worst_norm = 0;
     for (const LayoutCase layout : kLayouts)
       for (const char* micro : {"0", "48"}) {
+        if (bf16 && (layout.ranks() > 2) == (std::string(micro) == "0")) continue;  // half of them is enough
         const std::string run = std::string("run-") + precision + layout.name() + "-" + micro;
         const RunResult result = run_heddle(
             folder_, layout.ranks(),
@@ -70,7 +71,7 @@ TEST_F(TranslationSystem, NoLayoutChangesTheLossCurve) {
         ASSERT_EQ(result.exit_code, 0) << result.output;
         const std::vector<MetricsRecord> metrics = metrics_of(folder_, run);
         ASSERT_EQ(metrics.size(), 30u);
-        if (reference.empty()) reference = metrics;
+        if (reference.empty()) reference = metrics;  // of one rank
         for (std::size_t i = 0; i < metrics.size(); ++i) {
           EXPECT_EQ(metrics[i].tokens, reference[i].tokens);
           worst_loss = std::max(worst_loss, std::abs(*metrics[i].loss / *reference[i].loss - 1));
@@ -173,6 +174,32 @@ TEST_F(TranslationSystem, ScoresEvaluatesAndListsTheBest) {
   for (const char* part : {"1 ||| ", "2 ||| ", " ||| -"})
     EXPECT_NE(listed.output.find(part), std::string::npos) << listed.output;
   EXPECT_EQ(std::count(listed.output.begin(), listed.output.end(), '\n'), 6) << listed.output;
+}
+
+// Of one checkpoint the mean is itself; of several it is another model that works.
+TEST_F(TranslationSystem, AveragesCheckpoints) {
+  ASSERT_EQ(run_heddle(folder_, 0, with(tiny(), {"--length", "60steps", "--save-every", "10steps", "--keep", "3",
+                                                 "--run-folder", "model"}))
+                .exit_code,
+            0);
+  const auto loss_of = [&](const std::string& run) {
+    const RunResult result = run_heddle(folder_, 0, {"evaluate", run});
+    EXPECT_EQ(result.exit_code, 0) << result.output;
+    const std::size_t at = result.output.find("loss            ");
+    return at == std::string::npos ? std::string() : result.output.substr(at, 40);
+  };
+  ASSERT_EQ(run_heddle(folder_, 0, {"average", "model", "--last", "1", "--output", "one"}).exit_code, 0);
+  EXPECT_EQ(loss_of("one"), loss_of("model"));
+  const RunResult averaged = run_heddle(folder_, 0, {"average", "model", "--last", "3"});
+  ASSERT_EQ(averaged.exit_code, 0) << averaged.output;
+  EXPECT_NE(loss_of("model/average"), loss_of("model"));
+  write(folder_ / "input", "wa wb\n");
+  EXPECT_EQ(run_heddle(folder_, 2, {"translate", "model/average", "--input", folder_ / "input", "--output", folder_ / "o"})
+                .exit_code,
+            0);
+  const RunResult refused = run_heddle(folder_, 0, {"average", "model", "--last", "4"});
+  EXPECT_NE(refused.exit_code, 0);
+  EXPECT_NE(refused.output.find("has 3 checkpoints, fewer than --last 4"), std::string::npos) << refused.output;
 }
 
 struct Refusal {

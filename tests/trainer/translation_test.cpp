@@ -158,7 +158,10 @@ TEST_P(TranslationTest, WhatIsLearntIsWritten) {
   Reversal model(std::get<0>(GetParam()), std::get<1>(GetParam()), 500);
   const auto sources = Reversal::sources(200, 31337);
   for (std::int64_t beam : {1, 4}) {
-    const auto texts = texts_of(model.translator().translate(sources, settings_of(beam)));
+    const auto found = model.translator().translate(sources, settings_of(beam));
+    const auto texts = texts_of(found);
+    EXPECT_GE(std::count_if(found.begin(), found.end(), [](const auto& of_source) { return of_source.front().ended; }), 198)
+        << "of 200 end by themselves, beam " << beam;
     int right = 0;
     for (std::size_t i = 0; i < sources.size(); ++i)
       right += std::equal(texts[i].begin(), texts[i].end(), sources[i].rbegin() + 1, sources[i].rend());

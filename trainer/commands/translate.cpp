@@ -185,6 +185,8 @@ class Translation {
         std::erase_if(h.tokens, [&](std::int32_t id) { return id >= tokenizers_.target().vocabulary_size(); });
       }
       target_tokens_ += static_cast<std::int64_t>(found[i].front().tokens.size()) + 1;
+      ended_ += found[i].front().ended;
+      ++sentences_;
       results[line_of_source[i]].hypotheses = std::move(found[i]);
     }
     return results;
@@ -214,6 +216,8 @@ class Translation {
   std::int64_t source_tokens() const { return source_tokens_; }
   std::int64_t target_tokens() const { return target_tokens_; }
   std::int64_t cut() const { return cut_; }
+  std::int64_t sentences() const { return sentences_; }  // lines with text
+  std::int64_t ended() const { return ended_; }          // whose translation came to an end before the length limit
 
  private:
   std::vector<std::int32_t> encode(const std::string& text) {
@@ -235,7 +239,7 @@ class Translation {
   Translator& translator_;
   bool speaks_;
   TranslationSettings settings_;
-  std::int64_t number_ = 0, source_tokens_ = 0, target_tokens_ = 0, cut_ = 0;
+  std::int64_t number_ = 0, source_tokens_ = 0, target_tokens_ = 0, cut_ = 0, sentences_ = 0, ended_ = 0;
 };
 
 int translate(const CommandLine& line, MpiSession& session) {
@@ -282,10 +286,13 @@ int translate(const CommandLine& line, MpiSession& session) {
       fmt::print(stderr, "heddle: {} lines in all were longer than the model takes\n", translation.cut());
     if (scorer) scorer->finish();
     if (o.output != "-")
-      fmt::print(stderr, "{} lines, {} source and {} target tokens in {:.1f} s: {} target tokens/s\n",
+      fmt::print(stderr,
+                 "{} lines, {} source and {} target tokens in {:.1f} s, {} tokens/s; {} of {} translations ended by "
+                 "themselves\n",
                  with_commas(translation.lines()), with_commas(translation.source_tokens()),
                  with_commas(translation.target_tokens()), seconds,
-                 with_si_prefix(static_cast<double>(translation.target_tokens()) / seconds));
+                 with_si_prefix(static_cast<double>(translation.target_tokens()) / seconds),
+                 with_commas(translation.ended()), with_commas(translation.sentences()));
   });
   return kExitDone;
 }
