@@ -30,20 +30,26 @@ class PairRunDataTest : public testing::Test {
   DataOptions options_;
 };
 
-TEST_F(PairRunDataTest, TheFolderIsNamedAfterFilesAndTokenizers) {
-  EXPECT_EQ(prepared_pairs_folder(options_), "data/train.en-train.de-byte");
-  options_.tokenizer = "bpe";
-  options_.bpe_vocabulary = 8000;
-  EXPECT_EQ(prepared_pairs_folder(options_), "data/train.en-train.de-bpe8000");
-  options_.joint_vocabulary = false;
-  EXPECT_EQ(prepared_pairs_folder(options_), "data/train.en-train.de-bpe8000-bpe8000");
-  options_.target_tokenizer = "tokenizers/german/";
-  EXPECT_EQ(prepared_pairs_folder(options_), "data/train.en-train.de-bpe8000-german");
-  options_.data_folder = "elsewhere";
-  EXPECT_EQ(prepared_pairs_folder(options_), "elsewhere");
+TEST(PairRunData, TheFolderIsNamedAfterFilesAndTokenizers) {
+  DataOptions options;
+  options.source = {"corpora/news/train.en"};
+  options.target = {"corpora/news/train.de.gz"};
+  options.tokenizer = "byte";
+  EXPECT_EQ(prepared_pairs_folder(options), "data/news-train.en-train.de-byte");
+  options.tokenizer = "bpe";
+  options.bpe_vocabulary = 8000;
+  EXPECT_EQ(prepared_pairs_folder(options), "data/news-train.en-train.de-bpe8000");
+  options.joint_vocabulary = false;
+  EXPECT_EQ(prepared_pairs_folder(options), "data/news-train.en-train.de-bpe8000-bpe8000");
+  options.target_tokenizer = "tokenizers/german/";
+  EXPECT_EQ(prepared_pairs_folder(options), "data/news-train.en-train.de-bpe8000-german");
+  options.source = {"../train.en"};
+  EXPECT_EQ(prepared_pairs_folder(options), "data/train.en-train.de-bpe8000-german");
+  options.data_folder = "elsewhere";
+  EXPECT_EQ(prepared_pairs_folder(options), "elsewhere");
   DataOptions tabs;
   tabs.pairs = {"a/b.tsv.zst"};
-  EXPECT_EQ(prepared_pairs_folder(tabs), "data/b.tsv-bpe8192");
+  EXPECT_EQ(prepared_pairs_folder(tabs), "data/a-b.tsv-bpe8192");
 }
 
 TEST_F(PairRunDataTest, OpensWhatItPrepared) {

@@ -24,6 +24,12 @@ std::string name_of(const std::string& path) {
   return name.extension() == ".gz" || name.extension() == ".zst" ? name.stem().string() : name.string();
 }
 
+// "corpora/news/train.en" -> "news-": many corpora name their parts alike.
+std::string folder_of(const std::string& path) {
+  const std::string folder = fs::path(path).lexically_normal().parent_path().filename().string();
+  return folder.empty() || folder == "." || folder == ".." ? "" : folder + "-";
+}
+
 std::string name_of_tokenizer(const std::string& tokenizer, const DataOptions& options) {
   if (tokenizer == "bpe") return fmt::format("bpe{}", options.bpe_vocabulary);
   if (tokenizer == "word")
@@ -92,10 +98,13 @@ std::string prepared_pairs_folder(const DataOptions& options) {
     throw usage_error("--data = {} beside --source, --target or --pairs: give one or the other",
                       options.data[0]);
   if (!options.data_folder.empty()) return options.data_folder;
+  const std::string first = !options.source.empty() && !options.target.empty() ? options.source[0]
+                            : !options.pairs.empty()                           ? options.pairs[0]
+                                                                               : files_of(options).all()[0];
   const std::string files =
       options.source.empty() || options.target.empty()
-          ? name_of((options.pairs.empty() ? files_of(options).all() : options.pairs)[0])
-          : name_of(options.source[0]) + "-" + name_of(options.target[0]);
+          ? folder_of(first) + name_of(first)
+          : folder_of(first) + name_of(options.source[0]) + "-" + name_of(options.target[0]);
   std::string tokenizers = name_of_tokenizer(options.tokenizer, options);
   if (!options.joint_vocabulary) {
     tokenizers +=
