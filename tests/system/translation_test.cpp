@@ -110,7 +110,7 @@ TEST_F(TranslationSystem, RepeatsAndResumesWithTheSameBits) {
 }
 
 TEST_F(TranslationSystem, TranslatesTheSameOnAnyLayout) {
-  ASSERT_EQ(run_heddle(folder_, 1, with(tiny(), {"--length", "250steps", "--run-folder", "model"})).exit_code, 0);
+  ASSERT_EQ(run_heddle(folder_, 1, with(tiny(), {"--length", "300steps", "--learning-rate", "0.5", "--run-folder", "model"})).exit_code, 0);
   // Lines without text stay where they are, a carriage return goes, what was never seen is still one line.
   const std::string input = "wa wb wc\r\n\nwd we\n   \nnever seen this\nwt wa wt wa wt\nwf";
   write(folder_ / "input", input);
@@ -146,7 +146,8 @@ TEST_F(TranslationSystem, TranslatesTheSameOnAnyLayout) {
 }
 
 TEST_F(TranslationSystem, ScoresEvaluatesAndListsTheBest) {
-  ASSERT_EQ(run_heddle(folder_, 2, with(tiny(), {"--length", "60steps", "--validate-every", "20steps", "--run-folder", "model"}))
+  ASSERT_EQ(run_heddle(folder_, 2, with(tiny(), {"--length", "300steps", "--learning-rate", "0.5", "--validate-every",
+                                                 "100steps", "--run-folder", "model"}))
                 .exit_code,
             0);
   const RunResult evaluated = run_heddle(folder_, 1, {"evaluate", "model", "--best"});

@@ -64,6 +64,14 @@ void place_arguments(const Command& command, const OptionTable& table, Flags& fl
   flags.given.push_back({command.argument_key, "'" + first + "'", flags.arguments});
 }
 
+// A command that takes no model's options gets its model from a checkpoint: a layout is checked against that one, later.
+Options checkable(const Command& command, const Options& options) {
+  Options checked = options;
+  if (std::find(command.sections.begin(), command.sections.end(), "model") == command.sections.end())
+    checked.parallel = ParallelOptions();
+  return checked;
+}
+
 int run_command(const Command& command, const std::vector<std::string>& words, int argc, char** argv,
                 std::ostream& out) {
   Session session(command, argc, argv);
@@ -82,7 +90,7 @@ int run_command(const Command& command, const std::vector<std::string>& words, i
     const std::string name = std::filesystem::path(flags.config).stem().string();
     line.options.train.run_folder = "runs/" + (name.empty() ? "unnamed" : name);
   }
-  check(line.options);
+  check(checkable(command, line.options));
   if (flags.print_config) {
     out << session.table.to_config(session.sections, /*with_origins=*/true);
     return kExitDone;

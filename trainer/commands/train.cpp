@@ -87,9 +87,12 @@ int train_command_body(Options options, MpiSession& session) {
   Communicator& world = mesh->world();
 
   std::unique_ptr<RunInput> input;
+  std::unique_ptr<TrainingData> batches;
+  std::vector<std::string> remarks;
   agree(world, "opening the data", [&] {
     input = RunInput::open(options);
     input->settle(options);
+    batches = input->batches(options, layout, mesh->data_rank(), remarks);
   });
 
   std::optional<RunFolder> folder;
@@ -107,11 +110,8 @@ int train_command_body(Options options, MpiSession& session) {
   const double peak = measure_peak(settings.act, *device, *mesh);
   const std::size_t resident_before = taken_before(*device);
   std::optional<Engine> engine;
-  std::unique_ptr<TrainingData> batches;
-  std::vector<std::string> remarks;
+  settings.shapes = batches->largest_shapes();
   agree(world, "making the model", [&] {
-    batches = input->batches(options, layout, mesh->data_rank(), remarks);
-    settings.shapes = batches->largest_shapes();
     engine.emplace(settings, *device, *mesh);
   });
 
