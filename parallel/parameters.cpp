@@ -13,7 +13,9 @@ namespace {
 
 // Slices start at a cache line in every dtype, so that vector kernels never straddle two parameters.
 constexpr std::int64_t kAlignment = kSpanAlignment;
-std::int64_t align_up(std::int64_t count) { return (count + kAlignment - 1) / kAlignment * kAlignment; }
+std::int64_t align_up(std::int64_t count) {
+  return (count + kAlignment - 1) / kAlignment * kAlignment;
+}
 
 // Writes host values to device memory, rounded if that is bf16.
 void copy_in(Device& device, const Tensor& to, const std::vector<float>& host) {
@@ -66,13 +68,16 @@ Parameter& ParameterTable::add_at(std::int64_t offset, bool joined, ParameterSpe
   return parameters_.back();
 }
 
-Parameter& ParameterTable::add(ParameterSpec spec) { return add_at(flat_count_, false, std::move(spec)); }
+Parameter& ParameterTable::add(ParameterSpec spec) {
+  return add_at(flat_count_, false, std::move(spec));
+}
 
 std::vector<Parameter*> ParameterTable::add_joined(std::vector<ParameterSpec> specs) {
   std::vector<Parameter*> added;
   for (ParameterSpec& spec : specs) {
     const Parameter* before = added.empty() ? nullptr : added.back();
-    added.push_back(&add_at(before ? before->offset + before->count() : flat_count_, before != nullptr, std::move(spec)));
+    added.push_back(
+        &add_at(before ? before->offset + before->count() : flat_count_, before != nullptr, std::move(spec)));
   }
   return added;
 }
@@ -179,8 +184,8 @@ void ParameterTable::round_stochastically(Device& device, std::uint64_t seed) {
   const std::size_t bytes = places.size() * sizeof(GlobalPlace);
   rounding_memory_ = device.allocate(kRoundingStepBytes + bytes);
   char* const behind_step = static_cast<char*>(rounding_memory_.data()) + kRoundingStepBytes;
-  device.copy_to_device(device.compute_stream(),
-                        Tensor(behind_step, DType::u8, {static_cast<std::int64_t>(bytes)}), places.data());
+  device.copy_to_device(device.compute_stream(), Tensor(behind_step, DType::u8, {static_cast<std::int64_t>(bytes)}),
+                        places.data());
   device.compute_stream().synchronize();
   rounding_.from = masters_;
   rounding_.to = values_;

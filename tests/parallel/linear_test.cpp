@@ -41,12 +41,8 @@ class Linear : public testing::Test {
   Mesh mesh_{Layout{}, 0, make_self_communicator("world", device_), make_self_communicator("data", device_),
              make_self_communicator("tensor", device_)};
   Tape tape_;
-  Context context_{.device = device_,
-                   .ops = device_.ops(),
-                   .mesh = mesh_,
-                   .tape = tape_,
-                   .act = DType::f32,
-                   .training = true};
+  Context context_{
+      .device = device_, .ops = device_.ops(), .mesh = mesh_, .tape = tape_, .act = DType::f32, .training = true};
 
  private:
   std::mt19937 engine_{1};
@@ -77,8 +73,7 @@ TEST_F(Linear, LayoutsOfTheWeightAreOneLayer) {
   expect_near(y[0], y[1], "y");
   expect_near(dx[0], dx[1], "dx");
   const Tensor transposed = tensor({kOut, kIn});
-  expect_near(transposed_into(table.find("a.weight")->gradient, transposed), table.find("b.weight")->gradient,
-              "dW");
+  expect_near(transposed_into(table.find("a.weight")->gradient, transposed), table.find("b.weight")->gradient, "dW");
   expect_near(table.find("a.bias")->gradient, table.find("b.bias")->gradient, "db");
   const Tensor twice = tensor({kOut}, false);
   for (std::int64_t i = 0; i < kRows * kOut; ++i) twice.as<float>()[i % kOut] += 2 * dy.as<float>()[i];
@@ -98,7 +93,8 @@ TEST_F(Linear, JoinedPartsAreOneLayer) {
   const auto parts_of = [&](const char* kind, std::int64_t each, auto field, const auto& visit) {
     std::int64_t part = 0;
     for (const char* name : {"q", "k", "v"}) {
-      const Tensor one = table.find(std::string(name) + kind)->*field, all = table.find(std::string("w") + kind)->*field;
+      const Tensor one = table.find(std::string(name) + kind)->*field,
+                   all = table.find(std::string("w") + kind)->*field;
       for (std::int64_t i = 0; i < each; ++i) visit(one.as<float>()[i], all.as<float>()[part * each + i]);
       ++part;
     }

@@ -13,7 +13,9 @@
 namespace heddle {
 namespace {
 
-void write(const std::string& path, const std::string& text) { std::ofstream(path) << text; }
+void write(const std::string& path, const std::string& text) {
+  std::ofstream(path) << text;
+}
 
 std::string read(const std::string& path) {
   std::stringstream text;
@@ -38,14 +40,65 @@ class TranslationSystem : public ::testing::Test {
   }
 
   std::vector<std::string> tiny() const {
-    return {"train", "--family", "transformer", "--source", folder_ / "text.source", "--target",
-            folder_ / "text.target", "--tokenizer", "word", "--word-minimum-count", "1", "--num-layers", "1",
-            "--num-decoder-layers", "2", "--hidden-size", "32", "--num-heads", "4", "--ffn-size", "64",
-            "--context-length", "24", "--norm-position", "post", "--positions", "sinusoidal", "--embedding-scale",
-            "--activation", "gelu_tanh", "--initialization", "xavier", "--dropout", "0.1", "--ffn-dropout", "0.1",
-            "--label-smoothing", "0.1", "--batch-tokens", "160", "--length", "30steps", "--schedule", "noam",
-            "--learning-rate", "0.1", "--min-learning-rate", "0", "--warmup", "20steps", "--beta2", "0.98",
-            "--weight-decay", "0", "--save-every", "0", "--validate-every", "0", "--tensorboard=false"};
+    return {"train",
+            "--family",
+            "transformer",
+            "--source",
+            folder_ / "text.source",
+            "--target",
+            folder_ / "text.target",
+            "--tokenizer",
+            "word",
+            "--word-minimum-count",
+            "1",
+            "--num-layers",
+            "1",
+            "--num-decoder-layers",
+            "2",
+            "--hidden-size",
+            "32",
+            "--num-heads",
+            "4",
+            "--ffn-size",
+            "64",
+            "--context-length",
+            "24",
+            "--norm-position",
+            "post",
+            "--positions",
+            "sinusoidal",
+            "--embedding-scale",
+            "--activation",
+            "gelu_tanh",
+            "--initialization",
+            "xavier",
+            "--dropout",
+            "0.1",
+            "--ffn-dropout",
+            "0.1",
+            "--label-smoothing",
+            "0.1",
+            "--batch-tokens",
+            "160",
+            "--length",
+            "30steps",
+            "--schedule",
+            "noam",
+            "--learning-rate",
+            "0.1",
+            "--min-learning-rate",
+            "0",
+            "--warmup",
+            "20steps",
+            "--beta2",
+            "0.98",
+            "--weight-decay",
+            "0",
+            "--save-every",
+            "0",
+            "--validate-every",
+            "0",
+            "--tensorboard=false"};
   }
 
   TestFolder folder_;
@@ -64,10 +117,10 @@ TEST_F(TranslationSystem, NoLayoutChangesTheLossCurve) {
       for (const char* micro : {"0", "48"}) {
         if (bf16 && (layout.ranks() > 2) == (std::string(micro) == "0")) continue;  // half of them is enough
         const std::string run = std::string("run-") + precision + layout.name() + "-" + micro;
-        const RunResult result = run_heddle(
-            folder_, layout.ranks(),
-            with(with(tiny(), layout.words()),
-                 {"--precision", precision, "--micro-batch-tokens", micro, "--run-folder", run}));
+        const RunResult result =
+            run_heddle(folder_, layout.ranks(),
+                       with(with(tiny(), layout.words()),
+                            {"--precision", precision, "--micro-batch-tokens", micro, "--run-folder", run}));
         ASSERT_EQ(result.exit_code, 0) << result.output;
         const std::vector<MetricsRecord> metrics = metrics_of(folder_, run);
         ASSERT_EQ(metrics.size(), 30u);
@@ -93,8 +146,9 @@ TEST_F(TranslationSystem, RepeatsAndResumesWithTheSameBits) {
       const auto train = [&](const std::string& run, const char* length, std::vector<std::string> more) {
         const RunResult result = run_heddle(
             folder_, layout.ranks(),
-            with(with(with(tiny(), layout.words()), {"--precision", precision, "--length", length, "--run-folder", run}),
-                 more));
+            with(
+                with(with(tiny(), layout.words()), {"--precision", precision, "--length", length, "--run-folder", run}),
+                more));
         ASSERT_EQ(result.exit_code, 0) << result.output;
       };
       train("once-" + name, "12steps", {});
@@ -110,7 +164,10 @@ TEST_F(TranslationSystem, RepeatsAndResumesWithTheSameBits) {
 }
 
 TEST_F(TranslationSystem, TranslatesTheSameOnAnyLayout) {
-  ASSERT_EQ(run_heddle(folder_, 1, with(tiny(), {"--length", "300steps", "--learning-rate", "0.5", "--run-folder", "model"})).exit_code, 0);
+  ASSERT_EQ(
+      run_heddle(folder_, 1, with(tiny(), {"--length", "300steps", "--learning-rate", "0.5", "--run-folder", "model"}))
+          .exit_code,
+      0);
   // Lines without text stay where they are, a carriage return goes, what was never seen is still one line.
   const std::string input = "wa wb wc\r\n\nwd we\n   \nnever seen this\nwt wa wt wa wt\nwf";
   write(folder_ / "input", input);
@@ -118,11 +175,10 @@ TEST_F(TranslationSystem, TranslatesTheSameOnAnyLayout) {
   for (const char* beam : {"1", "3"}) {
     std::string expected;
     for (const LayoutCase layout : kLayouts) {
-      const RunResult result = run_heddle(
-          folder_, layout.ranks(),
-          with({"translate", "model", "--input", folder_ / "input", "--output", folder_ / "output", "--beam", beam,
-                "--decode-batch-tokens", "20"},
-               layout.words()));
+      const RunResult result = run_heddle(folder_, layout.ranks(),
+                                          with({"translate", "model", "--input", folder_ / "input", "--output",
+                                                folder_ / "output", "--beam", beam, "--decode-batch-tokens", "20"},
+                                               layout.words()));
       ASSERT_EQ(result.exit_code, 0) << result.output;
       const std::string output = read(folder_ / "output");
       EXPECT_EQ(std::count(output.begin(), output.end(), '\n'), 7) << output;
@@ -137,17 +193,18 @@ TEST_F(TranslationSystem, TranslatesTheSameOnAnyLayout) {
     EXPECT_TRUE(all[1].empty());
     EXPECT_FALSE(all[2].empty());
     EXPECT_TRUE(all[3].empty());
-    const RunResult recomputed =
-        run_heddle(folder_, 1, {"translate", "model", "--input", folder_ / "input", "--output", folder_ / "again", "--beam",
-                                beam, "--recompute-keys"});
+    const RunResult recomputed = run_heddle(folder_, 1,
+                                            {"translate", "model", "--input", folder_ / "input", "--output",
+                                             folder_ / "again", "--beam", beam, "--recompute-keys"});
     ASSERT_EQ(recomputed.exit_code, 0) << recomputed.output;
     EXPECT_EQ(read(folder_ / "again"), expected) << "beam " << beam;
   }
 }
 
 TEST_F(TranslationSystem, ScoresEvaluatesAndListsTheBest) {
-  ASSERT_EQ(run_heddle(folder_, 2, with(tiny(), {"--length", "300steps", "--learning-rate", "0.5", "--validate-every",
-                                                 "100steps", "--run-folder", "model"}))
+  ASSERT_EQ(run_heddle(folder_, 2,
+                       with(tiny(), {"--length", "300steps", "--learning-rate", "0.5", "--validate-every", "100steps",
+                                     "--run-folder", "model"}))
                 .exit_code,
             0);
   const RunResult evaluated = run_heddle(folder_, 1, {"evaluate", "model", "--best"});
@@ -163,11 +220,12 @@ TEST_F(TranslationSystem, ScoresEvaluatesAndListsTheBest) {
   ASSERT_EQ(run_heddle(folder_, 0, {"translate", "model", "--input", folder_ / "input", "--output", folder_ / "output"})
                 .exit_code,
             0);
-  const RunResult scored = run_heddle(
-      folder_, 0, {"translate", "model", "--input", folder_ / "input", "--output", folder_ / "again", "--reference",
-                   folder_ / "output"});
+  const RunResult scored = run_heddle(folder_, 0,
+                                      {"translate", "model", "--input", folder_ / "input", "--output",
+                                       folder_ / "again", "--reference", folder_ / "output"});
   ASSERT_EQ(scored.exit_code, 0) << scored.output;
-  EXPECT_NE(scored.output.find("BLEU|nrefs:1|case:mixed|eff:no|tok:13a|smooth:exp"), std::string::npos) << scored.output;
+  EXPECT_NE(scored.output.find("BLEU|nrefs:1|case:mixed|eff:no|tok:13a|smooth:exp"), std::string::npos)
+      << scored.output;
   EXPECT_NE(scored.output.find("= 100.00 "), std::string::npos) << scored.output;
   const RunResult listed =
       run_heddle(folder_, 0, {"translate", "model", "--input", folder_ / "input", "--n-best", "3", "--beam", "4"});
@@ -179,8 +237,9 @@ TEST_F(TranslationSystem, ScoresEvaluatesAndListsTheBest) {
 
 // Of one checkpoint the mean is itself; of several it is another model that works.
 TEST_F(TranslationSystem, AveragesCheckpoints) {
-  ASSERT_EQ(run_heddle(folder_, 0, with(tiny(), {"--length", "60steps", "--save-every", "10steps", "--keep", "3",
-                                                 "--run-folder", "model"}))
+  ASSERT_EQ(run_heddle(folder_, 0,
+                       with(tiny(),
+                            {"--length", "60steps", "--save-every", "10steps", "--keep", "3", "--run-folder", "model"}))
                 .exit_code,
             0);
   const auto loss_of = [&](const std::string& run) {
@@ -195,9 +254,10 @@ TEST_F(TranslationSystem, AveragesCheckpoints) {
   ASSERT_EQ(averaged.exit_code, 0) << averaged.output;
   EXPECT_NE(loss_of("model/average"), loss_of("model"));
   write(folder_ / "input", "wa wb\n");
-  EXPECT_EQ(run_heddle(folder_, 2, {"translate", "model/average", "--input", folder_ / "input", "--output", folder_ / "o"})
-                .exit_code,
-            0);
+  EXPECT_EQ(
+      run_heddle(folder_, 2, {"translate", "model/average", "--input", folder_ / "input", "--output", folder_ / "o"})
+          .exit_code,
+      0);
   const RunResult refused = run_heddle(folder_, 0, {"average", "model", "--last", "4"});
   EXPECT_NE(refused.exit_code, 0);
   EXPECT_NE(refused.output.find("has 3 checkpoints, fewer than --last 4"), std::string::npos) << refused.output;
@@ -213,11 +273,12 @@ TEST_F(TranslationSystem, SaysWhatCannotWork) {
   write(folder_ / "short", "one\ntwo\n");
   write(folder_ / "bad", "fine\n\xff\xfe not text\n");
   write(folder_ / "tabs", "a\tb\nno tab here\n");
-  write(folder_ / "long", "fine\n" + [] {
-    std::string line;
-    for (int i = 0; i < 40; ++i) line += "wa ";
-    return line;
-  }() + "\n");
+  write(
+      folder_ / "long", "fine\n" + [] {
+        std::string line;
+        for (int i = 0; i < 40; ++i) line += "wa ";
+        return line;
+      }() + "\n");
   const std::string source = folder_ / "text.source", target = folder_ / "text.target";
   const std::vector<std::string> fresh = {"--run-folder", "none", "--data-folder", "none.data"};
   const Refusal refusals[] = {

@@ -35,7 +35,8 @@ class MadeUpModel {
   std::map<std::pair<std::int64_t, std::vector<std::int32_t>>, std::vector<float>> known_;
 };
 
-std::vector<std::vector<Hypothesis>> search(MadeUpModel& model, BeamSettings settings, std::vector<std::int64_t> longest) {
+std::vector<std::vector<Hypothesis>> search(MadeUpModel& model, BeamSettings settings,
+                                            std::vector<std::int64_t> longest) {
   BeamSearch beam(settings, longest);
   while (!beam.done()) {
     const std::vector<std::vector<std::int32_t>> before = beam.texts();
@@ -48,7 +49,8 @@ std::vector<std::vector<Hypothesis>> search(MadeUpModel& model, BeamSettings set
       std::vector<std::int32_t> without = beam.texts()[row];
       without.pop_back();
       EXPECT_EQ(without, before[static_cast<std::size_t>(parents[row])]);
-      EXPECT_EQ(static_cast<std::int64_t>(row) / settings.beam, parents[row] / settings.beam) << "rows stay with their source";
+      EXPECT_EQ(static_cast<std::int64_t>(row) / settings.beam, parents[row] / settings.beam)
+          << "rows stay with their source";
     }
   }
   return beam.results();

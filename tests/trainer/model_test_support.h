@@ -79,13 +79,19 @@ struct RandomPairs {
               std::int64_t fillers = 0, std::uint32_t seed = 1)
       : shape{samples, samples, length, source_length} {
     std::mt19937 random(seed);
-    const auto below = [&](std::int64_t n) { return static_cast<std::int32_t>(random() % static_cast<std::uint32_t>(n)); };
+    const auto below = [&](std::int64_t n) {
+      return static_cast<std::int32_t>(random() % static_cast<std::uint32_t>(n));
+    };
     const std::int64_t source_vocabulary =
         model.source_vocabulary_size > 0 ? model.source_vocabulary_size : model.vocabulary_size;
     for (std::int64_t s = 0; s < samples; ++s) {
       const bool fills = s >= samples - fillers;
-      const std::int64_t words = fills ? 0 : s == 0 ? length : 1 + below(length),
-                         source_words = fills ? 0 : s == 0 ? source_length : 1 + below(source_length);
+      const std::int64_t words = fills    ? 0
+                                 : s == 0 ? length
+                                          : 1 + below(length),
+                         source_words = fills    ? 0
+                                        : s == 0 ? source_length
+                                                 : 1 + below(source_length);
       for (std::int64_t t = 0; t < length; ++t) {
         inputs.push_back(below(model.vocabulary_size));
         targets.push_back(t < words ? below(model.vocabulary_size) : -1);

@@ -94,8 +94,7 @@ inline void expect_gradients_are_slopes(
       return loss();
     };
     // Fourth-order central difference: the curvature of the loss cancels.
-    const double slope =
-        (8 * (loss_at(step / 2) - loss_at(-step / 2)) - (loss_at(step) - loss_at(-step))) / (6 * step);
+    const double slope = (8 * (loss_at(step / 2) - loss_at(-step / 2)) - (loss_at(step) - loss_at(-step))) / (6 * step);
     loss_at(0);
     EXPECT_NEAR(slope, length, 5e-3 * length + 2e-5) << p.spec.name;
   }

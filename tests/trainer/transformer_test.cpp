@@ -16,7 +16,9 @@ namespace heddle {
 namespace {
 
 // A score is q (k + b_k): b_k adds the same to all scores of a row, which the softmax does not see.
-bool is_key_bias(const std::string& name) { return name.ends_with("k_proj.bias"); }
+bool is_key_bias(const std::string& name) {
+  return name.ends_with("k_proj.bias");
+}
 
 // A smooth activation: differences across the corner of a ReLU are not the slope.
 ModelOptions smooth_transformer() {
@@ -30,10 +32,13 @@ void expect_gradients_match_differences(const ModelOptions& model) {
   Trial trial(small_pair_engine(model, pairs.shape));
   for (int s = 0; s < 3; ++s) trial.step(s, pairs.batch(), 1e-2);
   trial.step(3, pairs.batch(), 0.0);
-  expect_gradients_are_slopes(trial, [&] { return trial.loss(pairs.batch()); }, is_key_bias);
+  expect_gradients_are_slopes(
+      trial, [&] { return trial.loss(pairs.batch()); }, is_key_bias);
 }
 
-TEST(TransformerGradients, AsPublished) { expect_gradients_match_differences(smooth_transformer()); }
+TEST(TransformerGradients, AsPublished) {
+  expect_gradients_match_differences(smooth_transformer());
+}
 
 TEST(TransformerGradients, PreNormWithTablesOfTheirOwn) {
   ModelOptions model = smooth_transformer();
@@ -189,9 +194,12 @@ TEST(TransformerMasks, PaddingChangesNothing) {
   padded.shape = {5, 5, 12, 11};
   padded.inputs.assign(60, 1), padded.targets.assign(60, -1), padded.source.assign(55, 2);
   for (std::size_t s = 0; s < 5; ++s) {
-    std::copy_n(pairs.inputs.begin() + static_cast<std::ptrdiff_t>(s * 6), 6, padded.inputs.begin() + static_cast<std::ptrdiff_t>(s * 12));
-    std::copy_n(pairs.targets.begin() + static_cast<std::ptrdiff_t>(s * 6), 6, padded.targets.begin() + static_cast<std::ptrdiff_t>(s * 12));
-    std::copy_n(pairs.source.begin() + static_cast<std::ptrdiff_t>(s * 5), 5, padded.source.begin() + static_cast<std::ptrdiff_t>(s * 11));
+    std::copy_n(pairs.inputs.begin() + static_cast<std::ptrdiff_t>(s * 6), 6,
+                padded.inputs.begin() + static_cast<std::ptrdiff_t>(s * 12));
+    std::copy_n(pairs.targets.begin() + static_cast<std::ptrdiff_t>(s * 6), 6,
+                padded.targets.begin() + static_cast<std::ptrdiff_t>(s * 12));
+    std::copy_n(pairs.source.begin() + static_cast<std::ptrdiff_t>(s * 5), 5,
+                padded.source.begin() + static_cast<std::ptrdiff_t>(s * 11));
   }
   const std::vector<float> after = trial.token_losses(padded.batch());
   for (std::size_t s = 0; s < 5; ++s)
@@ -237,7 +245,8 @@ TEST(SinusoidalPositions, AShiftIsARotation) {
   for (std::int64_t position = 0; position < 50; ++position)
     for (std::int64_t c = 0; c < kWidth; c += 2) {
       const double s = sinusoidal_position(kShift, c, kWidth), k = sinusoidal_position(kShift, c + 1, kWidth);
-      const double sine = sinusoidal_position(position, c, kWidth), cosine = sinusoidal_position(position, c + 1, kWidth);
+      const double sine = sinusoidal_position(position, c, kWidth),
+                   cosine = sinusoidal_position(position, c + 1, kWidth);
       EXPECT_NEAR(sinusoidal_position(position + kShift, c, kWidth), sine * k + cosine * s, 1e-6);
       EXPECT_NEAR(sinusoidal_position(position + kShift, c + 1, kWidth), cosine * k - sine * s, 1e-6);
     }

@@ -160,7 +160,8 @@ TEST_P(TranslationTest, WhatIsLearntIsWritten) {
   for (std::int64_t beam : {1, 4}) {
     const auto found = model.translator().translate(sources, settings_of(beam));
     const auto texts = texts_of(found);
-    EXPECT_GE(std::count_if(found.begin(), found.end(), [](const auto& of_source) { return of_source.front().ended; }), 198)
+    EXPECT_GE(std::count_if(found.begin(), found.end(), [](const auto& of_source) { return of_source.front().ended; }),
+              198)
         << "of 200 end by themselves, beam " << beam;
     int right = 0;
     for (std::size_t i = 0; i < sources.size(); ++i)
@@ -171,8 +172,7 @@ TEST_P(TranslationTest, WhatIsLearntIsWritten) {
 
 TEST_P(TranslationTest, ABeamGivesItsBestFirst) {
   Reversal model(std::get<0>(GetParam()), std::get<1>(GetParam()), 60);
-  for (const std::vector<Hypothesis>& found :
-       model.translator().translate(Reversal::sources(20, 8), settings_of(4))) {
+  for (const std::vector<Hypothesis>& found : model.translator().translate(Reversal::sources(20, 8), settings_of(4))) {
     ASSERT_GE(found.size(), 1u);
     for (std::size_t i = 1; i < found.size(); ++i) {
       EXPECT_NE(found[i].tokens, found[i - 1].tokens);

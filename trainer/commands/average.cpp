@@ -28,7 +28,8 @@ struct AverageOptions {
 
 void declare(AverageOptions& o, OptionTable& table) {
   table.section("average", "which checkpoints and where to");
-  table.add("last", &o.last, between(1, 10000), "checkpoints of the run, the newest first; a run keeps checkpoint.keep");
+  table.add("last", &o.last, between(1, 10000),
+            "checkpoints of the run, the newest first; a run keeps checkpoint.keep");
   table.add("output", &o.output, "folder that gets the checkpoint and the run's tokenizers; empty: RUN/average",
             "<path>");
 }
@@ -37,7 +38,8 @@ void declare(AverageOptions& o, OptionTable& table) {
 std::vector<std::filesystem::path> newest(const std::string& run, std::int64_t count) {
   const std::filesystem::path inner = std::filesystem::path(run) / "checkpoints";
   std::error_code ignored;
-  std::vector<CheckpointPath> all = list_checkpoints(std::filesystem::is_directory(inner, ignored) ? inner : std::filesystem::path(run));
+  std::vector<CheckpointPath> all =
+      list_checkpoints(std::filesystem::is_directory(inner, ignored) ? inner : std::filesystem::path(run));
   if (static_cast<std::int64_t>(all.size()) < count)
     throw error("{} has {} checkpoints, fewer than --last {}: train with a larger keep, or average fewer", run,
                 all.size(), count);
@@ -77,7 +79,8 @@ int average(const CommandLine& line, MpiSession& session) {
   }
   device->ops().scale(sum.flat_masters(), 1.0f / static_cast<float>(paths.size()), sum.flat_masters());
 
-  const std::filesystem::path output = o.output.empty() ? std::filesystem::path(run) / "average" : std::filesystem::path(o.output);
+  const std::filesystem::path output =
+      o.output.empty() ? std::filesystem::path(run) / "average" : std::filesystem::path(o.output);
   std::vector<CheckpointTensor> tensors = weight_tensors(sum);
   for (CheckpointTensor& tensor : tensors) tensor.writer = true;
   const Checkpoint last = Checkpoint::open(paths.back(), nullptr);

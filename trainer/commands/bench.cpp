@@ -31,15 +31,15 @@ struct BenchOptions {
 
 void declare(BenchOptions& o, OptionTable& table) {
   table.section("bench", "what is measured and how often");
-  table.add("what", &o.what, "benchmark: step (a whole training step of the model), translate (decoding) or kernels (every operation)",
+  table.add("what", &o.what,
+            "benchmark: step (a whole training step of the model), translate (decoding) or kernels (every operation)",
             "step");
   table.add("steps", &o.steps, {1, 1000000}, "steps that are timed; the fastest and the median are printed");
   table.add("warmup_steps", &o.warmup_steps, {0, 1000}, "steps before the clock starts");
   table.add("ceiling_seconds", &o.kernels.ceiling_seconds, {0.1, 600.0},
             "time spent on measuring what the device reaches at best");
   table.add("rows", &o.kernels.rows, {0, 1 << 24}, "kernels: tokens; 0: 16384 on a GPU, 2048 on a CPU");
-  table.add("width", &o.kernels.width, {0, 1 << 20},
-            "kernels: channels; 0: 768, 1600 and 4096 on a GPU, 768 on a CPU");
+  table.add("width", &o.kernels.width, {0, 1 << 20}, "kernels: channels; 0: 768, 1600 and 4096 on a GPU, 768 on a CPU");
   table.add("operations", &o.kernels.family, "kernels: one family of operations, for instance norm; all if not given");
   table.add("sentences", &o.translate.sentences, {1, 1 << 20}, "translate: sentences per data rank");
   table.add("sentence_length", &o.translate.sentence_length, {0, 1 << 20},
@@ -166,7 +166,8 @@ int bench_step(const CommandLine& line, const BenchOptions& bench, MpiSession& s
     if (step >= bench.warmup_steps) times.push_back(elapsed);
   }
   const std::vector<Share> shares = measure_shares(engine, traced, batch, bench.warmup_steps + bench.steps);
-  const double ceiling = std::max(before, measure_ceiling(settings.act, *device, *mesh, bench.kernels.ceiling_seconds / 2));
+  const double ceiling =
+      std::max(before, measure_ceiling(settings.act, *device, *mesh, bench.kernels.ceiling_seconds / 2));
   if (mesh->rank() != 0) return kExitDone;
 
   std::sort(times.begin(), times.end());
@@ -176,8 +177,7 @@ int bench_step(const CommandLine& line, const BenchOptions& bench, MpiSession& s
   const auto rate = [&](double per_token, double seconds) { return per_token * static_cast<double>(tokens) / seconds; };
   fmt::print("{} parameters, {} samples x {} tokens per step, {}, data {} x tensor {}, {} thread{} per rank\n",
              with_commas(engine.parameters().global_count()), layout.data_parallel * batch.shape.samples,
-             batch.shape.length,
-             name_of(settings.act), layout.data_parallel, layout.tensor_parallel, device->threads(),
+             batch.shape.length, name_of(settings.act), layout.data_parallel, layout.tensor_parallel, device->threads(),
              device->threads() == 1 ? "" : "s");
   fmt::print("matmul ceiling, all ranks, same run    {:>8}FLOP/s\n", with_si_prefix(ceiling));
   fmt::print("                                         median      best of {}\n", times.size());
@@ -213,7 +213,8 @@ int run_bench(const CommandLine& line) {
 Command bench_command() {
   Command command;
   command.name = "bench";
-  command.summary = "time a training step, decoding, or every operation, against the device's own matmul and copy rates";
+  command.summary =
+      "time a training step, decoding, or every operation, against the device's own matmul and copy rates";
   command.arguments = "[step|translate|kernels]";
   command.argument_key = "bench.what";
   command.sections = {"model", "train", "parallel", "device"};

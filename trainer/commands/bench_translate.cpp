@@ -22,7 +22,8 @@ double rate_of_all(double rate, Mesh& mesh, const char* label) {
 }
 
 // Random ids, without the one that ends a text, and that one at the end.
-std::vector<std::vector<std::int32_t>> random_sources(std::int64_t count, std::int64_t length, std::int64_t vocabulary) {
+std::vector<std::vector<std::int32_t>> random_sources(std::int64_t count, std::int64_t length,
+                                                      std::int64_t vocabulary) {
   std::mt19937 random(1);
   std::vector<std::vector<std::int32_t>> sources(static_cast<std::size_t>(count));
   for (auto& source : sources) {
@@ -40,11 +41,13 @@ int bench_translate(const CommandLine& line, const TranslateBenchOptions& bench,
   Options options = line.options;
   ModelOptions& model = options.model;
   if (model_input(model) != ModelInput::pairs)
-    throw usage_error("heddle bench translate needs a model that translates, as in: heddle bench translate --config "
-                      "configs/translation-manpages.cfg");
+    throw usage_error(
+        "heddle bench translate needs a model that translates, as in: heddle bench translate --config "
+        "configs/translation-manpages.cfg");
   if (model.vocabulary_size == 0) model.vocabulary_size = 8000;
   if (model.source_vocabulary_size == 0) model.source_vocabulary_size = model.vocabulary_size;
-  const std::int64_t length = bench.sentence_length > 0 ? bench.sentence_length : std::max<std::int64_t>(1, model.context_length / 2);
+  const std::int64_t length =
+      bench.sentence_length > 0 ? bench.sentence_length : std::max<std::int64_t>(1, model.context_length / 2);
   if (length > model.context_length)
     throw usage_error("sentence_length = {} is more than context_length = {}", length, model.context_length);
   const Layout layout = layout_for(options, session.size());
@@ -86,7 +89,8 @@ int bench_translate(const CommandLine& line, const TranslateBenchOptions& bench,
   fmt::print("matmul ceiling, all ranks, same run    {:>8}FLOP/s\n", with_si_prefix(ceiling));
   fmt::print("seconds                                {:>8.3f}\n", seconds);
   fmt::print("target tokens/s                        {:>8}\n", with_si_prefix(tokens / seconds));
-  fmt::print("sentences/s                            {:>8}\n", with_si_prefix(static_cast<double>(sources.size()) / seconds));
+  fmt::print("sentences/s                            {:>8}\n",
+             with_si_prefix(static_cast<double>(sources.size()) / seconds));
   fmt::print("FLOP/s of the products, all rows       {:>8}\n", with_si_prefix(rate));
   fmt::print("ratio to matmul                        {:>8.3f}\n", rate / ceiling);
   return kExitDone;

@@ -59,13 +59,13 @@ void print_parameters(const ParameterTable& table) {
   }
   std::size_t widest = 0;
   for (const std::string& pattern : order) widest = std::max(widest, pattern.size());
-  fmt::print("{:<{}} {:<18} {:>6} {:>17}  {:<14} {:<20} {}\n", "parameter", widest, "shape", "times", "elements", "split",
-             "starts as", "decay");
+  fmt::print("{:<{}} {:<18} {:>6} {:>17}  {:<14} {:<20} {}\n", "parameter", widest, "shape", "times", "elements",
+             "split", "starts as", "decay");
   for (const std::string& pattern : order) {
     const auto& [p, times] = rows.at(pattern);
     fmt::print("{:<{}} {:<18} {:>6} {:>17}  {:<14} {:<20} {}\n", pattern, widest, p->spec.shape.to_string(), times,
-               with_commas(p->spec.shape.count() * times), sharding_text(p->spec, table.ranks()), start_text(p->spec.initializer),
-               p->spec.decay ? "yes" : "no");
+               with_commas(p->spec.shape.count() * times), sharding_text(p->spec, table.ranks()),
+               start_text(p->spec.initializer), p->spec.decay ? "yes" : "no");
   }
   fmt::print("{:<{}} {:<18} {:>6} {:>17}\n\n", "total", widest, "", "", with_commas(table.global_count()));
 }
@@ -73,7 +73,8 @@ void print_parameters(const ParameterTable& table) {
 int inspect_config(const CommandLine& line) {
   const Options& options = line.options;
   if (options.model.vocabulary_size == 0)
-    throw usage_error("model.vocabulary_size is 0 (the tokenizer's), which only training knows: give --vocabulary-size");
+    throw usage_error(
+        "model.vocabulary_size is 0 (the tokenizer's), which only training knows: give --vocabulary-size");
   Layout layout{static_cast<int>(std::max<std::int64_t>(options.parallel.data_parallel, 1)),
                 static_cast<int>(options.parallel.tensor_parallel)};
   const EngineSettings settings = engine_settings(options, layout);
@@ -135,8 +136,9 @@ int inspect_checkpoints(const std::string& path) {
 int run_inspect(const CommandLine& line) {
   if (!line.options.load.checkpoint.empty()) return inspect_checkpoints(line.options.load.checkpoint);
   if (line.config_file.empty())
-    throw usage_error("heddle inspect needs a config file or --checkpoint FOLDER, as in: heddle inspect "
-                      "configs/gpt2-small.cfg");
+    throw usage_error(
+        "heddle inspect needs a config file or --checkpoint FOLDER, as in: heddle inspect "
+        "configs/gpt2-small.cfg");
   return inspect_config(line);
 }
 

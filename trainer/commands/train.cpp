@@ -35,8 +35,8 @@ double measure_peak(DType act, Device& device, Mesh& mesh) {
   return rate;
 }
 
-void print_start(const Options& options, const RunInput& input, Engine& engine, const StepPlan& plan, std::size_t resident_before,
-                 const Mesh& mesh, const Device& device, double peak_flops) {
+void print_start(const Options& options, const RunInput& input, Engine& engine, const StepPlan& plan,
+                 std::size_t resident_before, const Mesh& mesh, const Device& device, double peak_flops) {
   const Layout& layout = mesh.layout();
   fmt::print("model: {} with {} parameters; {}, {}\n", options.model.family,
              with_commas(engine.parameters().global_count()), input.step_size(options),
@@ -46,7 +46,9 @@ void print_start(const Options& options, const RunInput& input, Engine& engine, 
   fmt::print("memory per rank\n");
   for (const StepPlan::Row& row : plan.rows())
     fmt::print("  {:<28} {:>10}\n", row.category, as_bytes(static_cast<double>(row.bytes)));
-  fmt::print("  {:<28} {:>10}\n", device.kind() == DeviceKind::cuda ? "CUDA, NCCL, other processes" : "libraries, already resident", as_bytes(static_cast<double>(resident_before)));
+  fmt::print("  {:<28} {:>10}\n",
+             device.kind() == DeviceKind::cuda ? "CUDA, NCCL, other processes" : "libraries, already resident",
+             as_bytes(static_cast<double>(resident_before)));
   fmt::print("  {:<28} {:>10}\n", "total", as_bytes(static_cast<double>(plan.total() + resident_before)));
   std::fflush(stdout);
 }
@@ -111,9 +113,7 @@ int train_command_body(Options options, MpiSession& session) {
   const std::size_t resident_before = taken_before(*device);
   std::optional<Engine> engine;
   settings.shapes = batches->largest_shapes();
-  agree(world, "making the model", [&] {
-    engine.emplace(settings, *device, *mesh);
-  });
+  agree(world, "making the model", [&] { engine.emplace(settings, *device, *mesh); });
 
   TrainingState state;
   bool has_checkpoint = options.train.resume && newest_checkpoint(folder->checkpoints()).has_value();

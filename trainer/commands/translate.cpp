@@ -46,7 +46,8 @@ void declare(TranslateOptions& o, OptionTable& table) {
   table.add("beam", &o.beam, between(1, 1024), "texts kept in the search; 1: greedy");
   table.add("length_penalty", &o.length_penalty, {0, 10},
             "exponent of the length by which a text's log-probability is divided; 0: none");
-  table.add("n_best", &o.n_best, between(1, 1024), "translations of each line, at most beam: NUMBER ||| TEXT ||| SCORE");
+  table.add("n_best", &o.n_best, between(1, 1024),
+            "translations of each line, at most beam: NUMBER ||| TEXT ||| SCORE");
   table.add("scores", &o.scores, "write NUMBER ||| TEXT ||| SCORE even for one translation a line");
   table.add("extra_tokens", &o.extra_tokens, between(0, 1 << 20),
             "a translation ends at the latest so many tokens after its source's length");
@@ -225,7 +226,8 @@ class Translation {
     const auto most = static_cast<std::size_t>(context_length_ - 1);
     if (ids.size() > most) {
       if (speaks_ && cut_++ < 5)
-        fmt::print(stderr, "heddle: line {} has {} tokens, more than this model's {}: only its beginning is translated\n",
+        fmt::print(stderr,
+                   "heddle: line {} has {} tokens, more than this model's {}: only its beginning is translated\n",
                    number_, ids.size(), most);
       ids.resize(most);
     }
@@ -300,7 +302,8 @@ int translate(const CommandLine& line, MpiSession& session) {
 int run_translate(const CommandLine& line) {
   const TranslateOptions& o = line.own<TranslateOptions>();
   if (line.options.load.checkpoint.empty())
-    throw usage_error("heddle translate needs a run or a checkpoint, as in: heddle translate runs/translation-manpages");
+    throw usage_error(
+        "heddle translate needs a run or a checkpoint, as in: heddle translate runs/translation-manpages");
   if (o.n_best > o.beam)
     throw usage_error("n_best = {} is more than beam = {} texts can give; raise beam", o.n_best, o.beam);
   return with_mpi(line, [&](MpiSession& session) { return translate(line, session); });
@@ -315,11 +318,10 @@ Command translate_command() {
   command.arguments = "RUN|CHECKPOINT";
   command.argument_key = "load.checkpoint";
   command.sections = {"load", "parallel", "device"};
-  command.examples = {
-      "echo 'This function returns zero on success.' | heddle translate runs/translation-manpages",
-      "heddle translate runs/translation-manpages --input data/manpages/test.en --output test.out "
-      "--reference data/manpages/test.fr",
-      "mpirun -np 2 heddle translate runs/translation-manpages --input data/manpages/test.en --beam 1"};
+  command.examples = {"echo 'This function returns zero on success.' | heddle translate runs/translation-manpages",
+                      "heddle translate runs/translation-manpages --input data/manpages/test.en --output test.out "
+                      "--reference data/manpages/test.fr",
+                      "mpirun -np 2 heddle translate runs/translation-manpages --input data/manpages/test.en --beam 1"};
   command.run = run_translate;
   command.own = OwnOptions(declare);
   return command;

@@ -48,8 +48,9 @@ std::string prepared_folder(const DataOptions& options) {
 
 void prepare_run_data(const DataOptions& options) {
   if (options.tokenizer == "gpt2" && !fs::exists(options.tokenizer))
-    throw usage_error("tokenizer = gpt2: give the folder of GPT-2's encoder.json and vocab.bpe (or tokenizer.json), "
-                      "which do not come with heddle");
+    throw usage_error(
+        "tokenizer = gpt2: give the folder of GPT-2's encoder.json and vocab.bpe (or tokenizer.json), "
+        "which do not come with heddle");
   const std::string folder = prepared_folder(options);
   if (folder.empty() || (options.data.size() == 1 && options.data[0] == folder)) return;
   PrepareOptions prepare_options;
@@ -70,8 +71,8 @@ void prepare_run_data(const DataOptions& options) {
   fmt::print("data: {} {}, {} tokenizer with {} ids\n", folder, result.up_to_date ? "is up to date" : "prepared",
              result.manifest.tokenizer_kind, with_commas(result.manifest.vocabulary_size));
   for (const auto& [name, split] : result.manifest.splits)
-    fmt::print("      {:<10} {:>14} tokens from {} of text ({:.2f} bytes per token)\n", name,
-               with_commas(split.tokens), as_bytes(static_cast<double>(split.bytes)),
+    fmt::print("      {:<10} {:>14} tokens from {} of text ({:.2f} bytes per token)\n", name, with_commas(split.tokens),
+               as_bytes(static_cast<double>(split.bytes)),
                static_cast<double>(split.bytes) / static_cast<double>(std::max<std::int64_t>(split.tokens, 1)));
   std::fflush(stdout);
 }
@@ -124,7 +125,9 @@ std::int64_t TokenTrainingData::tokens_before(std::int64_t step) {
   return step * loader_.slice().global_batch * shape_.length;
 }
 
-TrainingData::MeanLengths TokenTrainingData::mean_lengths() const { return {static_cast<double>(shape_.length), 0}; }
+TrainingData::MeanLengths TokenTrainingData::mean_lengths() const {
+  return {static_cast<double>(shape_.length), 0};
+}
 
 HostBatch TokenTrainingData::batch(std::int64_t step) {
   const BatchLoader::Batch& batch = loader_.get(step);

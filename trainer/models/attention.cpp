@@ -36,7 +36,7 @@ LinearSpec projection_spec(const AttentionSpec& spec, std::size_t begin, std::si
 }
 
 LinearSpec output_spec(const AttentionSpec& spec) {
-  return {{spec.output}, spec.num_heads * spec.head_size, spec.hidden_size, spec.bias, spec.layout, 1,
+  return {{spec.output},          spec.num_heads * spec.head_size, spec.hidden_size, spec.bias, spec.layout, 1,
           spec.output_initializer};
 }
 
@@ -89,8 +89,7 @@ void AttentionHeads::attend_backward(Context& context, Attention a, const Tensor
   a.log_sum_exp = log_sum_exp;
   gradients.d_o = d_heads.view(a.o.shape);
   gradients.scratch = context.tape.scratch(
-      DType::f32,
-      {context.ops.attention_backward_scratch(a.q.size(0), a.q.size(1), a.k.size(1), count_, size_)});
+      DType::f32, {context.ops.attention_backward_scratch(a.q.size(0), a.q.size(1), a.k.size(1), count_, size_)});
   context.ops.attention_backward(a, gradients);
 }
 
@@ -158,9 +157,9 @@ void SelfAttention::forward_cached(Context& context, const Flow& flow, const Ten
   const KeyValueCache& cache = flow.cache->tokens;
   context.ops.copy(third(1), cache.keys.slice(1, flow.first, end));
   context.ops.copy(third(2), cache.values.slice(1, flow.first, end));
-  heads_.attend(context,
-                heads_.arguments(context, causal_, third(0), cache.keys.slice(1, 0, end), cache.values.slice(1, 0, end)),
-                heads, log_sum_exp);
+  heads_.attend(
+      context, heads_.arguments(context, causal_, third(0), cache.keys.slice(1, 0, end), cache.values.slice(1, 0, end)),
+      heads, log_sum_exp);
   output_.forward(context, heads, y);
 }
 

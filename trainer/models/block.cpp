@@ -122,7 +122,7 @@ void Block::backward_pre(Context& context, const Flow& flow, const Tensor& gradi
     const Tensor dy = part.residual->backward(context, gradient, part.layer->output(), flow.samples, d_masked);
     part.layer->backward(context, flow, dy, d_branch);
     part.norm->backward(context, d_branch, /*accumulate=*/true, gradient);
-    context.tape.pop();              // the normed input
+    context.tape.pop();             // the normed input
     if (i > 0) context.tape.pop();  // the sum before it
   }
 }

@@ -17,8 +17,8 @@ namespace heddle {
 // How a family names and initialises the parameters of a block. Everything else is the model's options.
 struct BlockSpec {
   struct Part {
-    std::string norm;       // "h.0.ln_1"
-    std::string residual;   // names the dropout of the sub-layer's output: "h.0.attn"
+    std::string norm;      // "h.0.ln_1"
+    std::string residual;  // names the dropout of the sub-layer's output: "h.0.attn"
   };
   AttentionSpec self_attention;
   std::optional<AttentionSpec> cross_attention;

@@ -12,8 +12,8 @@ Memory allocate(Context& context, const Shape& shape) {
 
 }  // namespace
 
-DecodingCache::DecodingCache(Context& context, const DecodingSize& size, std::int64_t layers,
-                             std::int64_t local_heads, std::int64_t head_size)
+DecodingCache::DecodingCache(Context& context, const DecodingSize& size, std::int64_t layers, std::int64_t local_heads,
+                             std::int64_t head_size)
     : size_(size), layers_(layers), heads_(local_heads), head_size_(head_size) {
   const Shape tokens{2 * layers, size.length, size.rows, local_heads, head_size};
   token_memory_ = allocate(context, tokens);

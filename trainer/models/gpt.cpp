@@ -56,8 +56,8 @@ class Gpt final : public Model {
                 embedding_initializer(m, {m.vocabulary_size, m.hidden_size})),
         embedding_(table, m, seed, tokens_, "wpe", "embedding"),
         stack_(
-            table, m, seed, m.num_layers,
-            [&](std::int64_t i) { return block_spec(m, seed, fmt::format("h.{}", i)); }, "ln_f") {
+            table, m, seed, m.num_layers, [&](std::int64_t i) { return block_spec(m, seed, fmt::format("h.{}", i)); },
+            "ln_f") {
     if (!m.tie_embeddings)
       output_table_.emplace(table, "lm_head", m.vocabulary_size, m.hidden_size,
                             matrix_initializer(m, {m.vocabulary_size, m.hidden_size}));
@@ -107,8 +107,7 @@ class Gpt final : public Model {
 
   std::unique_ptr<DecodingState> make_decoding_state(Context& context, const DecodingSize& size) override {
     return std::make_unique<GptDecodingState>(context, size, options_.num_layers,
-                                              options_.num_heads / context.tensor_ranks(),
-                                              options_.head_size_in_use());
+                                              options_.num_heads / context.tensor_ranks(), options_.head_size_in_use());
   }
 
   void decode(Context& context, DecodingState& state, const Batch& batch, std::int64_t first,

@@ -6,8 +6,7 @@ namespace heddle {
 
 // --- Norm ---
 
-Norm::Norm(ParameterTable& table, const std::string& name, NormKind kind, std::int64_t width, float epsilon,
-           bool bias)
+Norm::Norm(ParameterTable& table, const std::string& name, NormKind kind, std::int64_t width, float epsilon, bool bias)
     : kind_(kind), epsilon_(epsilon) {
   weight_ = &table.add({name + ".weight", {width}, {}, Initializer::ones(), /*decay=*/false});
   if (bias && kind == NormKind::layer_norm)
@@ -74,8 +73,13 @@ FeedForward::FeedForward(ParameterTable& table, const FeedForwardSpec& spec)
     : spec_(spec),
       local_ffn_(spec.ffn_size / table.ranks()),
       dropout_key_(philox_key(spec.seed, "dropout/" + spec.up)),
-      up_(table, {{spec.up}, spec.hidden_size, (spec.gated ? 2 : 1) * spec.ffn_size, spec.bias, spec.layout,
-                  spec.gated ? 2 : 1, spec.up_initializer}),
+      up_(table, {{spec.up},
+                  spec.hidden_size,
+                  (spec.gated ? 2 : 1) * spec.ffn_size,
+                  spec.bias,
+                  spec.layout,
+                  spec.gated ? 2 : 1,
+                  spec.up_initializer}),
       down_(table, {{spec.down}, spec.ffn_size, spec.hidden_size, spec.bias, spec.layout, 1, spec.down_initializer}) {}
 
 void FeedForward::drop(Context& context, const Flow& flow, const Tensor& inner) const {

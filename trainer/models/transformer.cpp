@@ -24,7 +24,9 @@ namespace {
 
 enum class Side { encoder, decoder };
 
-const char* name_of(Side side) { return side == Side::encoder ? "encoder" : "decoder"; }
+const char* name_of(Side side) {
+  return side == Side::encoder ? "encoder" : "decoder";
+}
 
 AttentionSpec named_attention(const ModelOptions& m, std::uint64_t seed, const std::string& name, bool causal,
                               std::int64_t additions) {
@@ -114,8 +116,8 @@ class Transformer final : public Model {
         tables_(table, m),
         source_embedding_(table, m, seed, tables_.source(), "model.encoder.embed_positions", "encoder embedding"),
         encoder_(
-            table, m, seed, m.num_layers,
-            [&](std::int64_t i) { return block_spec(m, seed, Side::encoder, i); }, "model.encoder.layer_norm"),
+            table, m, seed, m.num_layers, [&](std::int64_t i) { return block_spec(m, seed, Side::encoder, i); },
+            "model.encoder.layer_norm"),
         target_embedding_(table, m, seed, tables_.target(), "model.decoder.embed_positions", "decoder embedding"),
         decoder_(
             table, m, seed, m.decoder_layers_in_use(),
@@ -200,8 +202,7 @@ class Transformer final : public Model {
     EncoderMemory memory = mine.memory;
     memory.value = read(context, batch);
     for (std::size_t i = 0; i < decoder_.blocks().size(); ++i)
-      decoder_.blocks()[i].cross_attention()->fill_cache(context, memory, batch.samples,
-                                                         mine.cache.blocks()[i].memory);
+      decoder_.blocks()[i].cross_attention()->fill_cache(context, memory, batch.samples, mine.cache.blocks()[i].memory);
   }
 
   void decode(Context& context, DecodingState& state, const Batch& batch, std::int64_t first,
@@ -209,8 +210,7 @@ class Transformer final : public Model {
     Tape::Scope scope(context.tape);
     const auto& mine = static_cast<const TransformerDecodingState&>(state);
     const Flow flow{.samples = batch.samples, .memory = &mine.memory, .first = first, .sources = mine.sources};
-    const Tensor last =
-        decoder_.infer_last(context, flow, embedded_target(context, batch), &mine.cache.blocks());
+    const Tensor last = decoder_.infer_last(context, flow, embedded_target(context, batch), &mine.cache.blocks());
     head_.logits(context, last, logits);
   }
 

@@ -77,8 +77,7 @@ void BeamSearch::finish(Source& source, std::int64_t row, double log_probability
   source.finished.push_back(std::move(hypothesis));
 }
 
-std::vector<std::int32_t> BeamSearch::advance(
-    const std::function<std::span<const float>(std::int64_t)>& logits) {
+std::vector<std::int32_t> BeamSearch::advance(const std::function<std::span<const float>(std::int64_t)>& logits) {
   const std::int64_t beam = settings_.beam, count = static_cast<std::int64_t>(sources_.size());
   const auto length = static_cast<std::int64_t>(texts_.front().size());  // after this step, without begin
   std::vector<std::vector<Candidate>> candidates(sources_.size());

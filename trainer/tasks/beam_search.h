@@ -15,7 +15,7 @@ namespace heddle {
 
 struct BeamSettings {
   std::int64_t beam = 4;
-  double length_penalty = 0.6;   // alpha; 0: none
+  double length_penalty = 0.6;      // alpha; 0: none
   std::int32_t begin = 0, end = 0;  // tokens before and after every text
 };
 

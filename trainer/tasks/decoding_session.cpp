@@ -10,11 +10,12 @@ namespace heddle {
 namespace {
 
 Context inference_context(Device& device, Mesh& mesh, Tape& tape, DType act) {
-  return Context{
-      .device = device, .ops = device.ops(), .mesh = mesh, .tape = tape, .act = act, .row_invariant = true};
+  return Context{.device = device, .ops = device.ops(), .mesh = mesh, .tape = tape, .act = act, .row_invariant = true};
 }
 
-Tensor tokens_in(const Memory& memory, std::int64_t count) { return Tensor(memory.data(), DType::i32, {count}); }
+Tensor tokens_in(const Memory& memory, std::int64_t count) {
+  return Tensor(memory.data(), DType::i32, {count});
+}
 
 Batch batch_of(const Memory& ids, const Memory& positions, std::int64_t rows, std::int64_t length) {
   Batch batch;
@@ -78,7 +79,9 @@ DecodingSession::DecodingSession(Model& model, Device& device, Mesh& mesh, DType
 
 DecodingSession::~DecodingSession() = default;
 
-Context DecodingSession::context() { return inference_context(device_, mesh_, tape_, act_); }
+Context DecodingSession::context() {
+  return inference_context(device_, mesh_, tape_, act_);
+}
 
 void DecodingSession::read(const std::vector<std::vector<std::int32_t>>& sources) {
   assert(static_cast<std::int64_t>(sources.size()) == size_.sources);

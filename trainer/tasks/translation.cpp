@@ -115,8 +115,8 @@ std::vector<std::vector<Hypothesis>> Translator::translate(const std::vector<std
   return results;
 }
 
-std::vector<std::vector<Hypothesis>> Translator::translate_batch(
-    const std::vector<std::vector<std::int32_t>>& sources, const TranslationSettings& settings) {
+std::vector<std::vector<Hypothesis>> Translator::translate_batch(const std::vector<std::vector<std::int32_t>>& sources,
+                                                                 const TranslationSettings& settings) {
   std::vector<std::int64_t> longest;
   DecodingSize size;
   for (const std::vector<std::int32_t>& source : sources) {
@@ -133,8 +133,7 @@ std::vector<std::vector<Hypothesis>> Translator::translate_batch(
   BeamSearch search(settings.search, longest);
   for (std::int64_t length = 1; !search.done(); ++length) {
     session.feed(search.texts(), settings.cache ? length - 1 : 0, settings.cache ? 1 : length);
-    const std::vector<std::int32_t> parents =
-        search.advance([&](std::int64_t row) { return session.logits(row); });
+    const std::vector<std::int32_t> parents = search.advance([&](std::int64_t row) { return session.logits(row); });
     if (size.reorders && !search.done()) session.reorder(parents, length);
   }
   return search.results();

@@ -21,7 +21,8 @@ struct TranslationSettings {
 
 class Translator {
  public:
-  Translator(Model& model, Device& device, Mesh& mesh, DType act) : model_(model), device_(device), mesh_(mesh), act_(act) {}
+  Translator(Model& model, Device& device, Mesh& mesh, DType act)
+      : model_(model), device_(device), mesh_(mesh), act_(act) {}
 
   // sources: tokens with the end token, each at most model.context_length(). The hypotheses of each, best first, on
   // every rank. Collective: batches of like lengths, the same on any layout, are dealt to the data ranks.

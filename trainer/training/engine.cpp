@@ -27,7 +27,9 @@ class StepLayout {
  public:
   explicit StepLayout(const BatchShape& shape) : shape_(shape) {}
 
-  std::size_t bytes() const { return kFront + static_cast<std::size_t>(3 * shape_.tokens() + 2 * shape_.source_tokens() + source_samples()) * 4; }
+  std::size_t bytes() const {
+    return kFront + static_cast<std::size_t>(3 * shape_.tokens() + 2 * shape_.source_tokens() + source_samples()) * 4;
+  }
   static Scalars* scalars(const Memory& memory) { return static_cast<Scalars*>(memory.data()); }
 
   // Host memory: the batch and the positions that belong to it.
@@ -78,14 +80,14 @@ class StepLayout {
   std::int32_t* positions(const Memory& memory) const { return targets(memory) + shape_.tokens(); }
   std::int32_t* source_ids(const Memory& memory) const { return positions(memory) + shape_.tokens(); }
   std::int32_t* source_positions(const Memory& memory) const { return source_ids(memory) + shape_.source_tokens(); }
-  std::int32_t* source_lengths(const Memory& memory) const {
-    return source_positions(memory) + shape_.source_tokens();
-  }
+  std::int32_t* source_lengths(const Memory& memory) const { return source_positions(memory) + shape_.source_tokens(); }
 
   BatchShape shape_;
 };
 
-Tensor bytes_at(void* data, std::size_t bytes) { return Tensor(data, DType::u8, {static_cast<std::int64_t>(bytes)}); }
+Tensor bytes_at(void* data, std::size_t bytes) {
+  return Tensor(data, DType::u8, {static_cast<std::int64_t>(bytes)});
+}
 
 // Graphs hold memory of their own on a GPU; a shape that is seldom seen is recorded again.
 constexpr std::size_t kMostRecordings = 64;

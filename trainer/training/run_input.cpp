@@ -13,7 +13,9 @@ namespace heddle {
 
 namespace {
 
-bool takes_pairs(const Options& options) { return model_input(options.model) == ModelInput::pairs; }
+bool takes_pairs(const Options& options) {
+  return model_input(options.model) == ModelInput::pairs;
+}
 
 class TextInput final : public RunInput {
  public:
@@ -59,10 +61,10 @@ class PairInput final : public RunInput {
                                                       options, layout, data_rank);
     for (std::string& line : batches->remarks()) remarks.push_back(std::move(line));
     const PairBatches::Waste waste = batches->train_batches().waste();
-    remarks.push_back(fmt::format("{} batches an epoch; {:.1f} % of their positions are padding (source {:.1f} %, "
-                                  "target {:.1f} %)",
-                                  with_commas(batches->train_batches().batches()), 100 * waste.both,
-                                  100 * waste.source, 100 * waste.target));
+    remarks.push_back(fmt::format(
+        "{} batches an epoch; {:.1f} % of their positions are padding (source {:.1f} %, "
+        "target {:.1f} %)",
+        with_commas(batches->train_batches().batches()), 100 * waste.both, 100 * waste.source, 100 * waste.target));
     return batches;
   }
   std::string step_size(const Options& options) const override {
@@ -86,9 +88,10 @@ void check_run_input(const Options& options) {
     throw usage_error("family = {} is trained on text, not on pairs of texts: give --data, or set family = transformer",
                       options.model.family);
   if (options.train.batch_tokens > 0 || options.train.micro_batch_tokens > 0)
-    throw usage_error("batch_tokens and micro_batch_tokens are of parallel text; for family = {} set global_batch and "
-                      "micro_batch",
-                      options.model.family);
+    throw usage_error(
+        "batch_tokens and micro_batch_tokens are of parallel text; for family = {} set global_batch and "
+        "micro_batch",
+        options.model.family);
   prepared_folder(data);
 }
 

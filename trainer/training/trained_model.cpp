@@ -23,9 +23,10 @@ std::filesystem::path best_of_run(const std::filesystem::path& run) {
   const std::filesystem::path folder = std::filesystem::is_directory(inner, ignored) ? inner : run;
   const std::optional<CheckpointPath> best = best_checkpoint(folder);
   if (!best)
-    throw error("{} has no best checkpoint: it is marked by validation during training with keep_best = true; leave out "
-                "--best for the newest",
-                run.string());
+    throw error(
+        "{} has no best checkpoint: it is marked by validation during training with keep_best = true; leave out "
+        "--best for the newest",
+        run.string());
   return best->path;
 }
 
