@@ -36,7 +36,8 @@ class BeamSearch {
   const std::vector<std::vector<std::int32_t>>& texts() const { return texts_; }
   bool done() const { return open_ == 0; }
 
-  // One step: logits(row) [vocabulary] of the token behind texts()[row], asked from several threads at once. Returns for each row the row it continues.
+  // One step: logits(row) [vocabulary] of the token behind texts()[row], asked from several threads at once. Returns
+  // for each row the row it continues.
   std::vector<std::int32_t> advance(const std::function<std::span<const float>(std::int64_t)>& logits);
 
   // Of each source, best first. Once done.

@@ -49,9 +49,9 @@ class Engine {
     double loss = 0;           // mean over the valid tokens of the global batch, before the update
     double gradient_norm = 0;  // before clipping
   };
-  // Queues update number `step` (from 0), and returns: the host waits only for the step before the last. A step whose loss or norm is not finite changes no parameter, and no later one does; it is
-  // thrown as an Error, on all ranks alike, by a later call of step() or finish() (on a device that does not run
-  // beside the host by this one).
+  // Queues update number `step` (from 0), and returns: the host waits only for the step before the last. A step whose
+  // loss or norm is not finite changes no parameter, and no later one does; it is thrown as an Error, on all ranks
+  // alike, by a later call of step() or finish() (on a device that does not run beside the host by this one).
   void step(std::int64_t step, const HostBatch& batch, double learning_rate);
   // Of the last step; waits for it.
   StepResult result();
