@@ -6,6 +6,7 @@
 #include <array>
 #include <cstddef>
 #include <unordered_map>
+#include <vector>
 
 #include "kernels/checks.h"
 #include "kernels/cpu/column_sums.h"
@@ -70,7 +71,12 @@ struct Copy {
   explicit operator bool() const { return bytes > 0; }
 };
 
+// oneDNN compiles code for each plan, about 75 KB in half a millisecond. Batches of ever new shapes (pairs of texts)
+// would ask for thousands: of so many, the half that was used longest ago is given up.
+constexpr std::size_t kMostPlans = 2048;
+
 struct Plan {
+  std::uint64_t last_use = 0;
   bool supported = true;  // false: oneDNN has no such product on this processor
   dnnl::matmul product;
   memory a, b, c, bias, workspace;
@@ -87,8 +93,10 @@ struct CpuOps::MatmulState {
   dnnl::engine engine{dnnl::engine::kind::cpu, 0};
   dnnl::stream stream{engine};
   std::unordered_map<PlanKey, Plan, PlanKeyHash> plans;
+  std::uint64_t uses = 0;
 
   Plan& find_plan(const Matmul& m);
+  void forget_old_plans();
   Plan make_plan(const Matmul& m);
   void execute(Plan& plan, const Matmul& m, std::byte* scratch);
 };
@@ -122,8 +130,20 @@ Plan& CpuOps::MatmulState::find_plan(const Matmul& m) {
   const PlanKey key = {m.c.size(0),     m.c.size(1),     m.b.size(m.transpose_b ? 1 : 0),
                        row_stride(m.a), row_stride(m.b), flags};
   auto found = plans.find(key);
-  if (found == plans.end()) found = plans.emplace(key, make_plan(m)).first;
+  if (found == plans.end()) {
+    if (plans.size() == kMostPlans) forget_old_plans();
+    found = plans.emplace(key, make_plan(m)).first;
+  }
+  found->second.last_use = ++uses;
   return found->second;
+}
+
+void CpuOps::MatmulState::forget_old_plans() {
+  std::vector<std::uint64_t> last_uses;
+  for (const auto& [key, plan] : plans) last_uses.push_back(plan.last_use);
+  const auto middle = last_uses.begin() + static_cast<std::ptrdiff_t>(last_uses.size() / 2);
+  std::nth_element(last_uses.begin(), middle, last_uses.end());
+  std::erase_if(plans, [&](const auto& entry) { return entry.second.last_use < *middle; });
 }
 
 Plan CpuOps::MatmulState::make_plan(const Matmul& m) try {
