@@ -299,6 +299,7 @@ TEST_F(TranslationSystem, SaysWhatCannotWork) {
       {{"translate", "model", "--input", folder_ / "short", "--output", folder_ / "o", "--reference", source},
        {"more lines"}},
       {{"generate", "model", "--prompt", "a"}, {"heddle translate"}},
+      {{"translate", "model", "--input", folder_ / "short", "--output", "nowhere/at/all"}, {"no folder"}},
       {{"translate"}, {"needs a run"}},
   };
   for (const Refusal& refusal : refusals)

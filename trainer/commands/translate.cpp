@@ -6,6 +6,7 @@
 #include <algorithm>
 #include <chrono>
 #include <cstdio>
+#include <filesystem>
 #include <optional>
 
 #include "kernels/error.h"
@@ -97,7 +98,13 @@ class Input {
 // Translations in the order of the lines; a file appears when it is complete.
 class Output {
  public:
-  explicit Output(const std::string& path) : path_(path) {}
+  // Refuses a path that cannot be written before hours are spent on what would go there.
+  explicit Output(const std::string& path) : path_(path) {
+    if (path == "-") return;
+    const std::filesystem::path folder = std::filesystem::absolute(path).parent_path();
+    if (std::error_code ignored; !std::filesystem::is_directory(folder, ignored))
+      throw error("--output {}: there is no folder {}", path, folder.string());
+  }
   void write(const std::string& text) {
     if (path_ != "-") {
       text_ += text;
@@ -261,9 +268,10 @@ int translate(const CommandLine& line, MpiSession& session) {
   Translation translation(o, *tokenizers, loaded.model->context_length(), translator, session.rank() == 0);
 
   Input input(o, world);
-  Output output(o.output);
+  std::optional<Output> output;
   std::optional<Scorer> scorer;
-  agree(world, "opening the reference", [&] {
+  agree(world, "opening output and reference", [&] {
+    output.emplace(o.output);
     if (session.rank() == 0 && !o.reference.empty()) scorer.emplace(o.reference, tokenizers->target());
   });
   const auto start = std::chrono::steady_clock::now();
@@ -272,7 +280,7 @@ int translate(const CommandLine& line, MpiSession& session) {
     agree(world, "writing translations", [&] {
       if (session.rank() != 0) return;
       for (const Translation::Line& result : results) {
-        output.write(translation.show(result));
+        output->write(translation.show(result));
         if (!scorer) continue;
         static const Hypothesis kNothing;
         const Hypothesis& best = result.hypotheses.empty() ? kNothing : result.hypotheses.front();
@@ -283,7 +291,7 @@ int translate(const CommandLine& line, MpiSession& session) {
   const double seconds = std::chrono::duration<double>(std::chrono::steady_clock::now() - start).count();
   agree(world, "finishing the output", [&] {
     if (session.rank() != 0) return;
-    output.finish();
+    output->finish();
     if (translation.cut() > 5)
       fmt::print(stderr, "heddle: {} lines in all were longer than the model takes\n", translation.cut());
     if (scorer) scorer->finish();
