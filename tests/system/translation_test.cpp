@@ -235,6 +235,36 @@ TEST_F(TranslationSystem, ScoresEvaluatesAndListsTheBest) {
   EXPECT_EQ(std::count(listed.output.begin(), listed.output.end(), '\n'), 6) << listed.output;
 }
 
+// Inference in bf16 holds no f32, which is what checkpoints hold.
+TEST_F(TranslationSystem, ModelsTrainedInBf16AreOfUse) {
+  ASSERT_EQ(run_heddle(folder_, 0, with(tiny(), {"--length", "300steps", "--learning-rate", "0.5", "--precision", "bf16",
+                                                 "--run-folder", "model"}))
+                .exit_code,
+            0);
+  write(folder_ / "input", "wa wb wc\nwd we wf wg\n");
+  std::string expected;
+  for (const LayoutCase layout : {LayoutCase{1, 1}, LayoutCase{2, 1}, LayoutCase{1, 2}}) {
+    const RunResult result = run_heddle(
+        folder_, layout.ranks(),
+        with({"translate", "model", "--input", folder_ / "input", "--output", folder_ / "output"}, layout.words()));
+    ASSERT_EQ(result.exit_code, 0) << result.output;
+    if (expected.empty()) expected = read(folder_ / "output");
+    EXPECT_GT(expected.size(), 10u);
+    if (layout.tensor == 1) {
+      EXPECT_EQ(read(folder_ / "output"), expected) << layout.name();
+    }
+  }
+  ASSERT_EQ(run_heddle(folder_, 0, with(tiny_gpt(make_text(folder_)), {"--length", "20steps", "--precision", "bf16",
+                                                                       "--micro-batch", "4", "--run-folder", "gpt"}))
+                .exit_code,
+            0);
+  for (const std::vector<std::string>& words :
+       {std::vector<std::string>{"generate", "gpt", "--prompt", "the", "--max-tokens", "5"}, {"evaluate", "gpt"}}) {
+    const RunResult result = run_heddle(folder_, 0, words);
+    EXPECT_EQ(result.exit_code, 0) << result.output;
+  }
+}
+
 // Of one checkpoint the mean is itself; of several it is another model that works.
 TEST_F(TranslationSystem, AveragesCheckpoints) {
   ASSERT_EQ(run_heddle(folder_, 0,

@@ -1,5 +1,6 @@
 // What a training run keeps in a checkpoint and how it comes back.
 
+#include <algorithm>
 #include <nlohmann/json.hpp>
 
 #include "kernels/error.h"
@@ -30,7 +31,7 @@ void warn_on_stderr(const std::string& line) { fmt::print(stderr, "heddle: {}\n"
 std::vector<CheckpointTensor> weight_tensors(ParameterTable& table) {
   std::vector<CheckpointTensor> tensors;
   for (const Parameter& p : table.parameters())
-    tensors.push_back(entry(table, p, "", p.master ? p.master : p.value, false));
+    tensors.push_back(entry(table, p, "", p.master, false));
   return tensors;
 }
 
@@ -75,9 +76,28 @@ TrainingState load_training_state(const std::filesystem::path& path, Engine& eng
   return state;
 }
 
+namespace {
+
+// Weights on disk are f32. A model that holds no f32 (inference in bf16) gets them one by one through memory that does.
+void load_rounded(const Checkpoint& checkpoint, ParameterTable& parameters, Device& device) {
+  std::int64_t largest = 0;
+  for (const Parameter& p : parameters.parameters()) largest = std::max(largest, p.count());
+  const Memory memory = device.allocate(static_cast<std::size_t>(largest) * sizeof(float));
+  for (const Parameter& p : parameters.parameters()) {
+    const Tensor loaded(memory.data(), DType::f32, p.local);
+    checkpoint.load({entry(parameters, p, "", loaded, false)}, device);
+    device.ops().copy(loaded, p.value);
+    device.compute_stream().synchronize();
+  }
+  device.ops().parameters_changed();
+}
+
+}  // namespace
+
 void load_weights(const std::filesystem::path& path, ParameterTable& parameters, Device& device, Mesh& mesh) {
   const Checkpoint checkpoint = Checkpoint::open_verified(path, mesh.world(), warn_on_stderr);
   agree(mesh.world(), "loading weights", [&] {
+    if (!parameters.flat_masters()) return load_rounded(checkpoint, parameters, device);
     checkpoint.load(weight_tensors(parameters), device);
     parameters.refresh_values(device, 0);
   });
