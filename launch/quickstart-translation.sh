@@ -2,7 +2,7 @@
 # From a fresh Debian or Ubuntu machine without a GPU to a model that translates English into French: installs what is
 # missing, builds, makes a corpus (27,000 sentence pairs from Debian's man pages, an 8 MB download), trains one
 # byte-level BPE tokenizer for both languages and a Transformer encoder-decoder of 7.6M parameters on them with two
-# ranks, evaluates, translates pages that were held back and scores the result with BLEU. About 15 minutes on 2 cores;
+# ranks, evaluates, translates pages that were held back and scores the result with BLEU. About 20 minutes on 2 cores;
 # what is done already is skipped when it is run again.
 set -euo pipefail
 cd "$(dirname "$0")/.."
